@@ -1,0 +1,86 @@
+"""The network as the rest of the product sees it: images in, predictions out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from inspection.errors import EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prediction:
+    """What the network says of one image, before calibration and limits.
+
+    Attributes:
+        scores: (K,) float32, one log-odds score a defect class.
+        evidence: (K, h, w) float32; pooling it gives `scores`.
+        novelty: distance from the training images, 0 or more.
+    """
+
+    scores: NDArray[np.float32]
+    evidence: NDArray[np.float32]
+    novelty: float
+
+    def __post_init__(self) -> None:
+        if self.scores.ndim != 1 or self.evidence.ndim != 3:
+            raise EngineError(
+                f"scores of shape {self.scores.shape} with evidence of {self.evidence.shape}"
+            )
+        if len(self.scores) != len(self.evidence) or 0 in self.evidence.shape:
+            raise EngineError("scores and evidence do not have the same classes")
+        if not (np.isfinite(self.scores).all() and np.isfinite(self.evidence).all()):
+            raise EngineError("the network gave a score that is not a finite number")
+        if not np.isfinite(self.novelty) or self.novelty < 0:
+            raise EngineError(f"the network gave novelty {self.novelty}")
+
+
+class Engine(Protocol):
+    """Something that runs one model package's network. Safe to call from several threads."""
+
+    @property
+    def description(self) -> str:
+        """Device and precision in words, such as "OpenVINO CPU f32"."""
+        ...
+
+    def infer(self, images: Sequence[NDArray[np.float32]]) -> list[Prediction]:
+        """One prediction for each prepared image, in order.
+
+        Args:
+            images: (C, H, W) float32 each, as `prepare()` returns them.
+
+        Raises:
+            EngineError: the network failed, or one of the answers is not finite.
+        """
+        ...
+
+    def close(self) -> None:
+        """Stop; later calls of `infer` raise EngineError."""
+        ...
+
+
+def split_outputs(
+    scores: NDArray[np.float32], evidence: NDArray[np.float32], novelty: NDArray[np.float32]
+) -> list[Prediction]:
+    """Predictions out of a batch's outputs: (N, K), (N, K, h, w) and (N,) float32.
+
+    Raises:
+        EngineError: a shape does not fit, or a number is not finite.
+    """
+    if not len(scores) == len(evidence) == len(novelty):
+        raise EngineError("the network's outputs do not have the same number of images")
+    return [
+        Prediction(
+            scores=np.array(scores[i], dtype=np.float32),
+            evidence=np.array(evidence[i], dtype=np.float32),
+            novelty=float(novelty[i]),
+        )
+        for i in range(len(scores))
+    ]

@@ -1,0 +1,1 @@
+"""Engines: the places that import a framework. `inspection.engine` is what the rest knows."""

@@ -1,0 +1,241 @@
+"""The model package: weights and everything that must travel with them.
+
+    weights/<model>/<version>/
+        model.onnx          the network that is served
+        model.safetensors   the same weights, to go on training from
+        recipe.toml         how its input is prepared, its classes, the product's marks
+        report.json         what was measured on it, with intervals and counts
+        package.toml        who it is, calibration, limits, and the SHA-256 of every file above
+        package.sha256      the digest of package.toml: the package's digest; written last
+
+A package is written into a hidden folder beside its place and renamed, so it is there whole or not
+at all; it is never changed afterwards. Loading checks every digest. Whoever can write the folder
+can forge all of it consistently; the log of promotions (`registry.py`) holds the digest that was
+promoted, and that is what serving compares with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import tomli_w
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from inspection.errors import ConfigurationError, PackageDamaged, RecipeError
+from inspection.recipe import Recipe, dump_recipe, first_complaint, parse_recipe
+from inspection.verdict import Calibration, OperatingPoint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FORMAT = 1
+CONTENT = ("model.onnx", "model.safetensors", "recipe.toml", "report.json")
+Precision = Literal["f32", "bf16", "f16"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackageDocument:
+    """What package.toml says, but for the file digests.
+
+    Attributes:
+        model: the model's name; the folder's name above the version.
+        version: counts from 1.
+        created_at: RFC 3339, in UTC.
+        code_version: the version of this product that made it.
+        backbone: the backbone's name, with the digest of the weights it started from.
+        preset: how it was trained.
+        precision: the arithmetic that calibration and limits were fitted at and serving must use.
+        data_digest: digest of the manifest it was made from.
+        calibration, operating_point: fitted on the serving engine at `precision`.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    model: str
+    version: int
+    created_at: str
+    code_version: str
+    backbone: str
+    preset: str
+    precision: Precision
+    data_digest: str
+    calibration: Calibration
+    operating_point: OperatingPoint
+
+    def __post_init__(self) -> None:
+        check_model_name(self.model)
+        if self.version < 1:
+            raise RecipeError("a model's versions count from 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelPackage:
+    """A package on disk whose digests held when it was loaded."""
+
+    folder: Path
+    digest: str
+    files: Mapping[str, str]
+    document: PackageDocument
+    recipe: Recipe
+
+    @property
+    def reference(self) -> str:
+        """`name@version`, as every command takes it."""
+        return f"{self.document.model}@{self.document.version}"
+
+    @property
+    def weights_digest(self) -> str:
+        """SHA-256 of model.safetensors: equal for equal data, seed and machine."""
+        return self.files["model.safetensors"]
+
+    def report(self) -> dict[str, Any]:
+        """The contents of report.json."""
+        loaded: dict[str, Any] = json.loads((self.folder / "report.json").read_bytes())
+        return loaded
+
+
+def check_model_name(name: str) -> None:
+    """Refuse a name that would not do as a folder's.
+
+    Raises:
+        RecipeError: it is empty, hidden, or holds other than letters, digits, `-`, `_` and `.`.
+    """
+    plain = name.replace("-", "").replace("_", "").replace(".", "")
+    if not plain.isalnum() or not plain.isascii() or name.startswith((".", "-")):
+        raise RecipeError(
+            f"{name!r} cannot be a model's name: use letters, digits, '-', '_' and '.'"
+        )
+
+
+def next_version(root: Path, model: str) -> int:
+    """The first version number of `model` under `root` that is above every existing one."""
+    check_model_name(model)
+    folder = root / model
+    versions = [int(p.name) for p in folder.iterdir() if p.name.isdigit()] if folder.is_dir() else []
+    return max(versions, default=0) + 1
+
+
+def write_package(
+    root: Path, document: PackageDocument, recipe: Recipe, files: Mapping[str, bytes | Path]
+) -> ModelPackage:
+    """Write a package under `root` whole, or not at all.
+
+    Args:
+        root: the weights folder.
+        document: who it is; its model and version give the folder.
+        recipe: written as recipe.toml.
+        files: model.onnx, model.safetensors and report.json, as bytes or as files to copy.
+
+    Raises:
+        ConfigurationError: the version exists, or the disk refused.
+    """
+    place = root / document.model / str(document.version)
+    content = {**files, "recipe.toml": dump_recipe(recipe).encode()}
+    if set(content) != set(CONTENT):
+        raise ConfigurationError(f"a package holds {', '.join(CONTENT)}; got {sorted(content)}")
+    if place.exists():
+        raise ConfigurationError(f"{place} exists; a version is never changed")
+    building: Path | None = None
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=".building-", dir=place.parent))
+        building.chmod(0o755)
+        digests = {}
+        for name, source in sorted(content.items()):
+            data = source if isinstance(source, bytes) else source.read_bytes()
+            digests[name] = hashlib.sha256(data).hexdigest()
+            _write_durably(building / name, data)
+        toml = {
+            "format": FORMAT,
+            **_adapter().dump_python(document, mode="json"),
+            "files": digests,
+        }
+        text = tomli_w.dumps(toml).encode()
+        _write_durably(building / "package.toml", text)
+        digest = hashlib.sha256(text).hexdigest()
+        _write_durably(building / "package.sha256", f"{digest}  package.toml\n".encode())
+        _sync_folder(building)
+        building.rename(place)
+        _sync_folder(place.parent)
+    except OSError as error:
+        if building is not None:
+            shutil.rmtree(building, ignore_errors=True)
+        raise ConfigurationError(
+            f"the package could not be written to {place}: {error.strerror or error}",
+            remedy="Free some disk space or correct the folder's rights, and run it again.",
+        ) from error
+    return load_package(place)
+
+
+def load_package(folder: Path) -> ModelPackage:
+    """Read a package and verify every digest in it.
+
+    Raises:
+        PackageDamaged: a file is missing, extra or altered; the message names it.
+        RecipeError: digests hold, but the contents make no sense (made by a broken tool).
+    """
+    text = _read(folder / "package.toml")
+    digest = hashlib.sha256(text).hexdigest()
+    if _read(folder / "package.sha256") != f"{digest}  package.toml\n".encode():
+        raise PackageDamaged(f"{folder / 'package.toml'} does not agree with package.sha256")
+    try:
+        toml = tomllib.loads(text.decode())
+        found_format, files = toml.pop("format", None), dict(toml.pop("files", {}))
+        if found_format != FORMAT:
+            raise PackageDamaged(
+                f"{folder}: package format {found_format}; this release reads {FORMAT}"
+            )
+        document = _adapter().validate_python(toml)
+    except ValidationError as error:
+        raise PackageDamaged(f"{folder / 'package.toml'}: {first_complaint(error)}") from error
+    except (ValueError, RecipeError) as error:
+        raise PackageDamaged(f"{folder / 'package.toml'}: {error}") from error
+    if set(files) != set(CONTENT):
+        raise PackageDamaged(f"{folder / 'package.toml'} lists {sorted(files)}, not {CONTENT}")
+    for name, wanted in files.items():
+        if hashlib.sha256(_read(folder / name)).hexdigest() != wanted:
+            raise PackageDamaged(f"{folder / name} does not agree with its digest")
+    extra = {p.name for p in folder.iterdir()} - {*CONTENT, "package.toml", "package.sha256"}
+    if extra:
+        raise PackageDamaged(f"{folder / sorted(extra)[0]} does not belong to the package")
+    recipe = parse_recipe(_read(folder / "recipe.toml").decode(), source=f"{folder}/recipe.toml")
+    count = len(recipe.classes)
+    if len(document.calibration.slope) != count or len(document.operating_point.pass_below) != count:
+        raise PackageDamaged(f"{folder}: recipe, calibration and limits differ in classes")
+    return ModelPackage(folder=folder, digest=digest, files=files, document=document, recipe=recipe)
+
+
+@cache
+def _adapter() -> TypeAdapter[PackageDocument]:
+    return TypeAdapter(PackageDocument)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise PackageDamaged(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,187 @@
+"""What a product's images must be, and how they become the network's input.
+
+A recipe is a TOML file that travels inside the model package. `prepare()` is the one definition of
+the geometry between a frame and the network; training and serving both call it. It keeps grey
+levels as they are: the intensity window is applied inside the network's graph, in float32.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import cv2
+import numpy as np
+import tomli_w
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from inspection.errors import RecipeError, Unjudgeable
+from inspection.serials import SerialFormat
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from inspection.frame import Frame
+
+Flip = Literal["horizontal", "vertical", "rot90"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """A rectangle in frame pixels; `top` and `left` count from 0."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        if self.top < 0 or self.left < 0 or self.height < 1 or self.width < 1:
+            raise RecipeError(f"region {self} is empty or lies outside the image")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How one product is inspected.
+
+    Attributes:
+        product: the product's name as stations and the MES send it.
+        revision: goes up by one whenever anything below changes.
+        modality: "x-ray" or "vision".
+        bits: 8 or 16, the depth that a frame must have.
+        channels: 1 for grey, 3 for RGB.
+        input_size_px: (height, width) of the network's input.
+        window: (low, high) grey levels that the network's input range spans.
+        classes: defect classes, in the order of the network's outputs.
+        frame_size_px: (height, width) that a frame must have; any size when absent.
+        region: the part of the frame that is judged; the whole frame when absent.
+        flips: turns and flips under which a part of this product is still such a part; training
+            may use them.
+        serial: the format of this product's marks; any text when absent.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    product: str
+    revision: int = 1
+    modality: Literal["x-ray", "vision"]
+    bits: Literal[8, 16]
+    channels: Literal[1, 3]
+    input_size_px: tuple[int, int]
+    window: tuple[float, float]
+    classes: tuple[str, ...]
+    frame_size_px: tuple[int, int] | None = None
+    region: Region | None = None
+    flips: tuple[Flip, ...] = ()
+    serial: SerialFormat | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        if not self.product or self.product.strip() != self.product or "/" in self.product:
+            raise RecipeError(f"product {self.product!r} cannot be used as a name")
+        if self.revision < 1:
+            raise RecipeError("revision counts from 1")
+        if not self.classes or len(set(self.classes)) != len(self.classes):
+            raise RecipeError("classes must name at least one defect class, each once")
+        if "good" in self.classes:
+            raise RecipeError("`good` is not a defect class")
+        if min(self.input_size_px) < 32 or max(self.input_size_px) > 8192:
+            raise RecipeError(f"input_size_px {self.input_size_px} is out of range 32..8192")
+        low, high = self.window
+        if not (0 <= low < high <= 2**self.bits - 1):
+            raise RecipeError(f"window {self.window} does not fit {self.bits} bits")
+
+    def judged_region(self, frame_size_px: tuple[int, int]) -> Region:
+        """The rectangle of a frame of this size (height, width) that the network sees."""
+        height, width = frame_size_px
+        return self.region or Region(top=0, left=0, height=height, width=width)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the recipe's TOML form, in hex."""
+        return hashlib.sha256(dump_recipe(self).encode()).hexdigest()
+
+
+def prepare(frame: Frame, recipe: Recipe) -> NDArray[np.float32]:
+    """The network's input: (C, H, W) float32 in the frame's own grey levels.
+
+    Crops to the recipe's region and resizes to its input size: averaging over areas when the
+    image shrinks, bilinear when it grows. Nothing on this path has fewer than 24 bits.
+
+    Raises:
+        Unjudgeable: the frame is not what the recipe was made for.
+    """
+    if frame.bits != recipe.bits:
+        raise Unjudgeable(f"the frame has {frame.bits} bits, the recipe wants {recipe.bits}")
+    if frame.channels != recipe.channels:
+        kinds = {1: "grey", 3: "colour"}
+        raise Unjudgeable(
+            f"the frame is {kinds[frame.channels]}, the recipe wants {kinds[recipe.channels]}"
+        )
+    if recipe.frame_size_px is not None and frame.size_px != recipe.frame_size_px:
+        raise Unjudgeable(
+            f"the frame is {_size(frame.size_px)} pixels, "
+            f"the recipe wants {_size(recipe.frame_size_px)}"
+        )
+    region = recipe.judged_region(frame.size_px)
+    height, width = frame.size_px
+    if region.top + region.height > height or region.left + region.width > width:
+        raise Unjudgeable(f"the recipe's region lies outside a frame of {_size(frame.size_px)}")
+    pixels = frame.pixels[
+        region.top : region.top + region.height, region.left : region.left + region.width
+    ].astype(np.float32)
+    to_height, to_width = recipe.input_size_px
+    if pixels.shape[:2] != (to_height, to_width):
+        shrinks = to_height < pixels.shape[0] or to_width < pixels.shape[1]
+        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        pixels = cv2.resize(pixels, (to_width, to_height), interpolation=method)
+    planes = pixels[np.newaxis] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
+    return np.ascontiguousarray(planes, dtype=np.float32)
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe file.
+
+    Raises:
+        RecipeError: it is missing, is not TOML, or holds a key or value that makes no sense.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise RecipeError(f"{path}: {error.strerror or error}") from error
+    return parse_recipe(text, source=str(path))
+
+
+def parse_recipe(text: str, *, source: str = "recipe") -> Recipe:
+    """Parse a recipe's TOML text; see `load_recipe`."""
+    try:
+        return _adapter().validate_python(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{source}: not TOML: {error}") from error
+    except ValidationError as error:
+        raise RecipeError(f"{source}: {first_complaint(error)}") from error
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The recipe as TOML; the same recipe always gives the same text."""
+    return tomli_w.dumps(_adapter().dump_python(recipe, mode="json", exclude_none=True))
+
+
+def first_complaint(error: ValidationError) -> str:
+    """The first thing that pydantic found wrong, in one line: `key: what`."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(step) for step in first["loc"]) or "file"
+    return f"{place}: {first['msg']}"
+
+
+@cache
+def _adapter() -> TypeAdapter[Recipe]:
+    return TypeAdapter(Recipe)
+
+
+def _size(size_px: tuple[int, int]) -> str:
+    return f"{size_px[1]} x {size_px[0]}"

@@ -1,0 +1,335 @@
+"""What is remembered of an inspection, for ever, and how it is named and proven.
+
+    draft -> RecordStore.append -> InspectionRecord -> canonical JSON (RFC 8785) -> leaf hash
+
+Every record, an inspection or a person's review, is one leaf of a hash tree (`merkle.py`). Records
+are only ever added; what is in force for a part is a view over them (`disposition_in_force`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import rfc8785
+from pydantic import ConfigDict, TypeAdapter
+
+from inspection.errors import RecordError, RequestError
+from inspection.names import new_inspection_id
+from inspection.verdict import Disposition, Finding, Reason, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+AttemptReason = Literal["first", "recheck", "after-rework", "audit", "challenge", "simulated"]
+ATTEMPT_REASONS: tuple[AttemptReason, ...] = (
+    "first",
+    "recheck",
+    "after-rework",
+    "audit",
+    "challenge",
+    "simulated",
+)
+NOT_COUNTED: frozenset[str] = frozenset({"audit", "challenge", "simulated"})
+"""Reasons under which an inspection has no attempt number and never changes what is in force."""
+
+
+# --- what was asked --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InspectionRequest:
+    """What a station says about the image it sends.
+
+    Attributes:
+        serial: the mark as read; None when it could not be read.
+        captured_at: RFC 3339 with a zone, by the station's clock.
+        reason: why this capture was made; None is "first" for a new part, else "recheck".
+    """
+
+    station: str
+    product: str
+    capture_id: str
+    idempotency_key: str
+    serial: str | None = None
+    captured_at: str | None = None
+    lot: str | None = None
+    machine: str | None = None
+    mould: str | None = None
+    cavity: str | None = None
+    reason: AttemptReason | None = None
+
+    MAX_LENGTH: ClassVar[int] = 200
+
+    def __post_init__(self) -> None:
+        for name in ("station", "product", "capture_id", "idempotency_key"):
+            if not getattr(self, name):
+                raise RequestError(f"`{name}` is missing", remedy=f"Send `{name}`.")
+        for name, value in asdict(self).items():
+            if value is not None and (len(value) > self.MAX_LENGTH or not value.isprintable()):
+                raise RequestError(
+                    f"`{name}` is longer than {self.MAX_LENGTH} characters or holds control "
+                    "characters"
+                )
+        if self.reason is not None and self.reason not in ATTEMPT_REASONS:
+            raise RequestError(f"`reason` is one of {', '.join(ATTEMPT_REASONS)}")
+
+    def digest(self, image_sha256: str) -> str:
+        """Two requests are the same when this is: station, fields and image, not the key."""
+        fields = {k: v for k, v in asdict(self).items() if k != "idempotency_key"}
+        return hashlib.sha256(rfc8785.dumps({**fields, "image": image_sha256})).hexdigest()
+
+
+# --- what is kept ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelReference:
+    """The package that judged."""
+
+    name: str
+    version: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeReference:
+    """The recipe that it was judged by."""
+
+    product: str
+    revision: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceReference:
+    """Where the evidence map is and how it lies on the frame.
+
+    Attributes:
+        sha256: of the file in the image store: NumPy .npy, (K, h, w) float16, log-odds.
+        region_px: (top, left, height, width) of the frame that it covers.
+        slope, intercept: the calibration that turns it into local probability.
+    """
+
+    sha256: str
+    region_px: tuple[int, int, int, int]
+    slope: tuple[float, ...]
+    intercept: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InspectionDraft:
+    """Everything about an inspection but what only the store can give: names and attempt."""
+
+    station: str
+    product: str
+    capture_id: str
+    idempotency_key: str
+    request_sha256: str
+    serial: str | None
+    lot: str | None
+    machine: str | None
+    mould: str | None
+    cavity: str | None
+    reason: AttemptReason | None
+    verdict: Verdict
+    model: ModelReference
+    recipe: RecipeReference
+    image_sha256: str
+    image_media_type: str
+    image_size_px: tuple[int, int]
+    evidence: EvidenceReference | None
+    captured_at: str | None
+    received_at: str
+    timings_ms: dict[str, float] = field(default_factory=dict)
+    principal: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InspectionRecord:
+    """One inspection as it stands in the records.
+
+    `serial` is None when the mark was unread; `part` then holds a provisional identity made from
+    the trace ID, and otherwise the serial. `attempt` is None for reasons that do not count.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    id: str
+    trace_id: str
+    part: str
+    serial: str | None
+    station: str
+    product: str
+    lot: str | None
+    machine: str | None
+    mould: str | None
+    cavity: str | None
+    capture_id: str
+    attempt: int | None
+    reason: AttemptReason
+    disposition: Disposition
+    probability: dict[str, float]
+    novelty: float | None
+    findings: tuple[Finding, ...]
+    reasons: tuple[Reason, ...]
+    model: ModelReference
+    recipe: RecipeReference
+    image_sha256: str
+    image_media_type: str
+    image_size_px: tuple[int, int]
+    evidence: EvidenceReference | None
+    captured_at: str | None
+    received_at: str
+    timings_ms: dict[str, float]
+    idempotency_key: str
+    request_sha256: str
+    principal: str | None
+
+    def __post_init__(self) -> None:
+        if self.serial is None and self.disposition == "pass":
+            raise RecordError("a part whose mark was not read is never a pass")
+        if self.disposition != "pass" and not self.reasons:
+            raise RecordError("whatever is not a pass says why")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewRecord:
+    """A person's decision on an inspection; added, never changed.
+
+    Attributes:
+        reviewer: the name on the access key that decided.
+        reason: in the person's words.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    id: str
+    inspection_id: str
+    disposition: Literal["pass", "fail"]
+    reason: str
+    reviewer: str
+    reviewed_at: str
+
+    def __post_init__(self) -> None:
+        if self.disposition not in ("pass", "fail"):
+            raise RequestError("`disposition` of a review is pass or fail: a person decides")
+        if not self.reason.strip() or len(self.reason) > 2000:
+            raise RequestError("`reason` of a review holds 1 to 2,000 characters")
+
+
+Entry = InspectionRecord | ReviewRecord
+
+
+def complete(
+    draft: InspectionDraft, *, trace_id: str, attempt: int | None, inspection_id: str | None = None
+) -> InspectionRecord:
+    """The record of a draft. `attempt` is the part's next number, None when it does not count."""
+    reason = draft.reason or ("recheck" if (attempt or 1) > 1 else "first")
+    if reason == "first" and attempt is not None and attempt > 1:
+        reason = "recheck"  # a station that always says "first" does not make the part new
+    verdict = draft.verdict
+    return InspectionRecord(
+        id=inspection_id or new_inspection_id(),
+        trace_id=trace_id,
+        part=draft.serial or f"unread:{trace_id}",
+        serial=draft.serial,
+        station=draft.station,
+        product=draft.product,
+        lot=draft.lot,
+        machine=draft.machine,
+        mould=draft.mould,
+        cavity=draft.cavity,
+        capture_id=draft.capture_id,
+        attempt=attempt,
+        reason=reason,
+        disposition=verdict.disposition,
+        probability={name: round(p, 6) for name, p in verdict.probability.items()},
+        novelty=None if verdict.novelty is None else round(verdict.novelty, 6),
+        findings=tuple(
+            Finding(
+                defect_class=f.defect_class, probability=round(f.probability, 6), region=f.region
+            )
+            for f in verdict.findings
+        ),
+        reasons=verdict.reasons,
+        model=draft.model,
+        recipe=draft.recipe,
+        image_sha256=draft.image_sha256,
+        image_media_type=draft.image_media_type,
+        image_size_px=draft.image_size_px,
+        evidence=draft.evidence,
+        captured_at=draft.captured_at,
+        received_at=draft.received_at,
+        timings_ms=draft.timings_ms,
+        idempotency_key=draft.idempotency_key,
+        request_sha256=draft.request_sha256,
+        principal=draft.principal,
+    )
+
+
+def canonical_json(entry: Entry) -> bytes:
+    """The record's RFC 8785 form: what its leaf is the hash of."""
+    return rfc8785.dumps(_adapter(type(entry)).dump_python(entry, mode="json"))
+
+
+def parse_entry(kind: Literal["inspection", "review"], body: bytes) -> Entry:
+    """The record in a stored body; the inverse of `canonical_json`."""
+    entry: Entry = _adapter(InspectionRecord if kind == "inspection" else ReviewRecord).validate_json(
+        body
+    )
+    return entry
+
+
+@cache
+def _adapter(kind: type[Entry]) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+# --- what is in force ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InForce:
+    """The disposition that stands for a part, and the record it rests on."""
+
+    disposition: Disposition
+    inspection_id: str
+    review_id: str | None
+    why: str
+
+
+def disposition_in_force(entries: Iterable[Entry]) -> InForce | None:
+    """What stands for a part after its records, given in the order in which they were added.
+
+    The latest inspection that counts stands, with two exceptions: a fail stays until a person
+    decides otherwise or the part comes back after rework, and a person's decision stands until
+    the part is inspected again. Audits, challenges and simulated inspections change nothing.
+    """
+    stands: InForce | None = None
+    counted: set[str] = set()
+    for entry in entries:
+        if isinstance(entry, ReviewRecord):
+            if entry.inspection_id in counted:
+                stands = InForce(
+                    disposition=entry.disposition,
+                    inspection_id=entry.inspection_id,
+                    review_id=entry.id,
+                    why=f"decided by {entry.reviewer}: {entry.reason}",
+                )
+            continue
+        if entry.reason in NOT_COUNTED:
+            continue
+        counted.add(entry.id)
+        failed = stands is not None and stands.disposition == "fail"
+        if failed and entry.disposition != "fail" and entry.reason != "after-rework":
+            continue
+        stands = InForce(
+            disposition=entry.disposition,
+            inspection_id=entry.id,
+            review_id=None,
+            why=f"attempt {entry.attempt}, {entry.reason}",
+        )
+    return stands

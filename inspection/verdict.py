@@ -1,0 +1,248 @@
+"""From a prediction to pass, fail or review.
+
+    Prediction -> Calibration -> probabilities -> OperatingPoint -> Verdict
+
+Everything fails closed: a part passes only when every class lies below its pass limit, the image
+is like those the model was made from, and nothing else asks for a person.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from inspection.errors import EngineError, RecipeError
+from inspection.heatmap import region_of_evidence, sigmoid
+from inspection.recipe import Region
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from inspection.engine import Prediction
+    from inspection.recipe import Recipe
+
+Disposition = Literal["pass", "fail", "review"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """Scores to probabilities, a class each: sigmoid(slope * score + intercept).
+
+    Platt scaling (J. Platt, "Probabilistic outputs for support vector machines", 1999), fitted on
+    the serving engine's scores of parts that the fit never saw.
+    """
+
+    slope: tuple[float, ...]
+    intercept: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.slope or len(self.slope) != len(self.intercept):
+            raise RecipeError("calibration needs one slope and one intercept a class")
+        if not all(math.isfinite(v) for v in (*self.slope, *self.intercept)):
+            raise RecipeError("calibration holds a number that is not finite")
+        if min(self.slope) <= 0:
+            raise RecipeError("a calibration slope must be positive: order would be turned round")
+
+    def probabilities(self, scores: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(..., K) scores to (..., K) probabilities, float64."""
+        slope = np.asarray(self.slope, dtype=np.float32)
+        intercept = np.asarray(self.intercept, dtype=np.float32)
+        return sigmoid(scores * slope + intercept)
+
+    def local(self, evidence: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(K, h, w) evidence to (K, h, w): the probability if all the image looked like this."""
+        return np.moveaxis(self.probabilities(np.moveaxis(evidence, 0, -1)), -1, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """What the limits were shown to hold, and on how much.
+
+    Attributes:
+        wanted_escape_rate: the escape rate that was asked for.
+        escape_bound: upper bound of the escape rate, resampled by group, at `confidence`.
+        naive_escape_bound: the same as if every part were independent (Clopper-Pearson).
+        confidence: such as 0.95.
+        bad_parts: bad parts behind the bound.
+        groups: groups (lots, modules) that these came from.
+        certified: whether `escape_bound` is at most `wanted_escape_rate`.
+        more_bad_parts_needed: how many more would have to be judged without an escape; 0 when
+            certified.
+    """
+
+    wanted_escape_rate: float
+    escape_bound: float
+    naive_escape_bound: float
+    confidence: float
+    bad_parts: int
+    groups: int
+    certified: bool
+    more_bad_parts_needed: int
+
+    def __post_init__(self) -> None:
+        rates = (self.wanted_escape_rate, self.escape_bound, self.naive_escape_bound)
+        if not all(0 <= rate <= 1 for rate in rates) or not 0 < self.confidence < 1:
+            raise RecipeError("rates lie in 0..1 and the confidence between 0 and 1")
+        if self.certified and self.escape_bound > self.wanted_escape_rate:
+            raise RecipeError("a certificate cannot claim more than its bound")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatingPoint:
+    """Limits on probabilities, a class each, and on novelty.
+
+    A class at or above `fail_from` fails the part; below `pass_below` it does not stand in the way
+    of a pass; between them lies review. Novelty above `novelty_limit` is review.
+    """
+
+    pass_below: tuple[float, ...]
+    fail_from: tuple[float, ...]
+    novelty_limit: float
+    split_digest: str
+    certificate: Certificate
+
+    def __post_init__(self) -> None:
+        if not self.pass_below or len(self.pass_below) != len(self.fail_from):
+            raise RecipeError("an operating point needs both limits for every class")
+        for low, high in zip(self.pass_below, self.fail_from, strict=True):
+            if not (math.isfinite(low) and math.isfinite(high) and 0 <= low <= high):
+                raise RecipeError(f"limits {low} and {high} are not in order")
+        if not math.isfinite(self.novelty_limit) or self.novelty_limit < 0:
+            raise RecipeError(f"novelty limit {self.novelty_limit} makes no sense")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A defect class that stands in the way of a pass, and where."""
+
+    defect_class: str
+    probability: float
+    region: Region
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Why the disposition is what it is: a stable code, and a sentence."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The answer for one image.
+
+    Attributes:
+        disposition: pass, fail or review.
+        probability: for each defect class; empty when the image could not be judged.
+        novelty: distance from the training images; None when the image could not be judged.
+        findings: strongest first.
+        reasons: none for a pass, at least one otherwise.
+    """
+
+    disposition: Disposition
+    probability: Mapping[str, float]
+    novelty: float | None
+    findings: tuple[Finding, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.disposition not in ("pass", "fail", "review"):
+            raise EngineError(f"{self.disposition!r} is not a disposition")
+        if self.disposition == "pass" and (self.findings or self.reasons or not self.probability):
+            raise EngineError("a pass has no findings and no reasons, and it has probabilities")
+        if self.disposition != "pass" and not self.reasons:
+            raise EngineError("whatever is not a pass says why")
+        if not all(0 <= p <= 1 for p in self.probability.values()):
+            raise EngineError("a probability lies outside 0..1")
+        object.__setattr__(self, "probability", MappingProxyType(dict(self.probability)))
+
+
+def decide(
+    prediction: Prediction,
+    calibration: Calibration,
+    operating_point: OperatingPoint,
+    recipe: Recipe,
+    frame_size_px: tuple[int, int],
+) -> Verdict:
+    """Judge one prediction.
+
+    Args:
+        prediction: the network's answer; finite by construction.
+        calibration: the package's.
+        operating_point: the package's.
+        recipe: for the names of the classes and the region of the frame that was judged.
+        frame_size_px: (height, width) of the frame, for findings in its pixels.
+
+    Raises:
+        EngineError: classes of network, calibration, limits and recipe do not agree in number.
+    """
+    count = len(recipe.classes)
+    sizes = (prediction.scores, calibration.slope, operating_point.pass_below)
+    if any(len(size) != count for size in sizes):
+        raise EngineError(f"the recipe has {count} classes, the model another number")
+    probabilities = calibration.probabilities(prediction.scores)
+    local = calibration.local(prediction.evidence)
+    judged = recipe.judged_region(frame_size_px)
+    findings: list[Finding] = []
+    failed: list[str] = []
+    for k in np.argsort(-probabilities, kind="stable"):
+        probability = float(probabilities[k])
+        if probability < operating_point.pass_below[k]:
+            continue
+        limit = min(operating_point.pass_below[k], float(local[k].max()))
+        findings.append(
+            Finding(
+                defect_class=recipe.classes[k],
+                probability=probability,
+                region=region_of_evidence(local[k], judged, limit=limit),
+            )
+        )
+        if probability >= operating_point.fail_from[k]:
+            failed.append(recipe.classes[k])
+    reasons: list[Reason] = []
+    if prediction.novelty > operating_point.novelty_limit:
+        detail = (
+            f"novelty {prediction.novelty:.3g} is above the limit "
+            f"{operating_point.novelty_limit:.3g}: unlike the images the model was made from"
+        )
+        reasons.append(Reason(code="novel", detail=detail))
+    for finding in findings:
+        code = "defect" if finding.defect_class in failed else "uncertain"
+        what = "at or above its fail limit" if code == "defect" else "between its limits"
+        detail = f"{finding.defect_class}: probability {finding.probability:.3f} is {what}"
+        reasons.append(Reason(code=code, detail=detail))
+    disposition: Disposition = "fail" if failed else "review" if findings else "pass"
+    if reasons and reasons[0].code == "novel":
+        disposition = "review"  # what the model does not know it must not fail either
+    return Verdict(
+        disposition=disposition,
+        probability={
+            name: float(p) for name, p in zip(recipe.classes, probabilities, strict=True)
+        },
+        novelty=prediction.novelty,
+        findings=tuple(findings),
+        reasons=tuple(reasons),
+    )
+
+
+def unjudged(reason: Reason) -> Verdict:
+    """The verdict on an image that was decoded but that the recipe cannot judge: review."""
+    return Verdict(disposition="review", probability={}, novelty=None, reasons=(reason,))
+
+
+def needs_person(verdict: Verdict, reason: Reason) -> Verdict:
+    """The same verdict with one more reason, under which it cannot be a pass."""
+    disposition = "review" if verdict.disposition == "pass" else verdict.disposition
+    return replace(
+        verdict,
+        disposition=disposition,
+        probability=dict(verdict.probability),
+        reasons=(*verdict.reasons, reason),
+    )
