@@ -41,7 +41,8 @@ def models(context: click.Context, weights_dir: Path) -> None:
 
 
 def _format_option(command: Callable[..., None]) -> Callable[..., None]:
-    return click.option("--format", "form", type=FORMATS, default="table", show_default=True)(command)
+    option = click.option("--format", "form", type=FORMATS, default="table", show_default=True)
+    return option(command)
 
 
 @models.command("list")
@@ -55,7 +56,8 @@ def list_models(registry: Registry, form: str) -> None:
         click.echo(json.dumps(rows, indent=2))
         return
     if not rows:
-        click.echo(f"no model packages in {registry.root}: make one with `inspection train`", err=True)
+        hint = "make one with `inspection train`"
+        click.echo(f"no model packages in {registry.root}: {hint}", err=True)
         return
     table = Table(box=SIMPLE)
     for heading in ("model", "product", "state", "escape ≤", "certified", "made", "digest"):
@@ -95,10 +97,11 @@ def show(registry: Registry, reference: str, form: str) -> None:
         return
     point = document.operating_point
     table = Table(box=SIMPLE, show_header=False)
+    made = f"{document.created_at} by release {document.code_version}, preset {document.preset}"
     rows = {
         "model": package.reference,
         "product": f"{package.recipe.product}, recipe revision {package.recipe.revision}",
-        "made": f"{document.created_at} by release {document.code_version}, preset {document.preset}",
+        "made": made,
         "backbone": document.backbone,
         "precision": document.precision,
         "classes": ", ".join(package.recipe.classes),
@@ -152,9 +155,7 @@ def history(registry: Registry, product: str | None, form: str) -> None:
         certified = "yes" if line.certified else "no"
         moment = line.at[:19].replace("T", " ")
         risk = line.accepted_risk or ""
-        table.add_row(
-            moment, line.action, line.product, line.reference, line.by, certified, risk
-        )
+        table.add_row(moment, line.action, line.product, line.reference, line.by, certified, risk)
     _print(table)
 
 

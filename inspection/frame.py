@@ -121,8 +121,9 @@ def decode_image(
         raise
     except Exception as error:  # decoders raise what they like; here it becomes ours, once
         raise UnreadableImage(f"the {media_type} file is damaged: {error}") from error
+    whole: Pixels = np.require(pixels, requirements="C")
     return Frame(
-        pixels=np.ascontiguousarray(pixels),
+        pixels=whole,
         sha256=hashlib.sha256(data).hexdigest(),
         media_type=media_type,
     )

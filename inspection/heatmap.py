@@ -1,6 +1,6 @@
 """The evidence map back on the image: regions for findings, and a picture for people.
 
-    evidence (K, h, w) -> local probability -> frame pixels -> boxes | overlay PNG
+evidence (K, h, w) -> local probability -> frame pixels -> boxes | overlay PNG
 """
 
 from __future__ import annotations
@@ -26,9 +26,7 @@ def sigmoid(values: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * values.astype(np.float64))))
 
 
-def region_of_evidence(
-    local: NDArray[np.float64], judged: Region, *, limit: float
-) -> Region:
+def region_of_evidence(local: NDArray[np.float64], judged: Region, *, limit: float) -> Region:
     """The box, in frame pixels, around the strongest connected spot of a class.
 
     Args:
@@ -90,7 +88,8 @@ def overlay_png(
         cv2.rectangle(mixed, (box.left, box.top), corner, (255, 255, 0), thick)
     scale = longest_px / max(frame.size_px)
     if scale < 1:
-        mixed = cv2.resize(mixed, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        smaller = cv2.resize(mixed, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        mixed = np.asarray(smaller, dtype=np.uint8)
     done, data = cv2.imencode(".png", mixed)
     if not done:
         raise RecordError("the overlay could not be encoded")

@@ -120,8 +120,8 @@ def next_version(root: Path, model: str) -> int:
     """The first version number of `model` under `root` that is above every existing one."""
     check_model_name(model)
     folder = root / model
-    versions = [int(p.name) for p in folder.iterdir() if p.name.isdigit()] if folder.is_dir() else []
-    return max(versions, default=0) + 1
+    names = [place.name for place in folder.iterdir()] if folder.is_dir() else []
+    return max((int(name) for name in names if name.isdigit()), default=0) + 1
 
 
 def write_package(
@@ -206,10 +206,10 @@ def load_package(folder: Path) -> ModelPackage:
             raise PackageDamaged(f"{folder / name} does not agree with its digest")
     extra = {p.name for p in folder.iterdir()} - {*CONTENT, "package.toml", "package.sha256"}
     if extra:
-        raise PackageDamaged(f"{folder / sorted(extra)[0]} does not belong to the package")
+        raise PackageDamaged(f"{folder / min(extra)} does not belong to the package")
     recipe = parse_recipe(_read(folder / "recipe.toml").decode(), source=f"{folder}/recipe.toml")
-    count = len(recipe.classes)
-    if len(document.calibration.slope) != count or len(document.operating_point.pass_below) != count:
+    slopes, limits = document.calibration.slope, document.operating_point.pass_below
+    if {len(slopes), len(limits)} != {len(recipe.classes)}:
         raise PackageDamaged(f"{folder}: recipe, calibration and limits differ in classes")
     return ModelPackage(folder=folder, digest=digest, files=files, document=document, recipe=recipe)
 

@@ -1,7 +1,7 @@
 """The journey of one part, top to bottom.
 
-    image bytes -> decode_image -> Frame -> prepare(Recipe) -> Engine.infer -> Prediction
-      -> decide(OperatingPoint) -> Verdict -> ImageStore.put, RecordStore.append -> InspectionRecord
+image bytes -> decode_image -> Frame -> prepare(Recipe) -> Engine.infer -> Prediction
+  -> decide(OperatingPoint) -> Verdict -> ImageStore.put, RecordStore.append -> InspectionRecord
 """
 
 from __future__ import annotations
@@ -125,9 +125,7 @@ def inspect_part(
     )
 
 
-def judge(
-    frame: Frame, line: Line, timings: dict[str, float]
-) -> tuple[Verdict, Prediction | None]:
+def judge(frame: Frame, line: Line, timings: dict[str, float]) -> tuple[Verdict, Prediction | None]:
     """The verdict on a frame, and the prediction behind it unless the frame was unjudgeable."""
     package = line.package
     try:

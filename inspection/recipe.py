@@ -138,7 +138,8 @@ def prepare(frame: Frame, recipe: Recipe) -> NDArray[np.float32]:
     if pixels.shape[:2] != (to_height, to_width):
         shrinks = to_height < pixels.shape[0] or to_width < pixels.shape[1]
         method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        pixels = cv2.resize(pixels, (to_width, to_height), interpolation=method)
+        resized = cv2.resize(pixels, (to_width, to_height), interpolation=method)
+        pixels = np.asarray(resized, dtype=np.float32)
     planes = pixels[np.newaxis] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
     return np.ascontiguousarray(planes, dtype=np.float32)
 

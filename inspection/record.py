@@ -35,6 +35,9 @@ ATTEMPT_REASONS: tuple[AttemptReason, ...] = (
 NOT_COUNTED: frozenset[str] = frozenset({"audit", "challenge", "simulated"})
 """Reasons under which an inspection has no attempt number and never changes what is in force."""
 
+UNREAD = "unread:"
+"""What the provisional identity of a part with an unread mark begins with; no serial does."""
+
 
 # --- what was asked --------------------------------------------------------------------------
 
@@ -73,6 +76,12 @@ class InspectionRequest:
                     f"`{name}` is longer than {self.MAX_LENGTH} characters or holds control "
                     "characters"
                 )
+        if self.serial is not None and not self.serial.strip():
+            raise RequestError(
+                "`serial` is blank", remedy="Leave `serial` out when the mark could not be read."
+            )
+        if self.serial is not None and self.serial.startswith(UNREAD):
+            raise RequestError(f"a serial cannot begin with {UNREAD!r}: that is for unread marks")
         if self.reason is not None and self.reason not in ATTEMPT_REASONS:
             raise RequestError(f"`reason` is one of {', '.join(ATTEMPT_REASONS)}")
 
@@ -189,6 +198,8 @@ class InspectionRecord:
     principal: str | None
 
     def __post_init__(self) -> None:
+        if self.serial is not None and not self.serial:
+            raise RecordError("an empty serial is no serial: an unread mark has None")
         if self.serial is None and self.disposition == "pass":
             raise RecordError("a part whose mark was not read is never a pass")
         if self.disposition != "pass" and not self.reasons:
@@ -221,6 +232,7 @@ class ReviewRecord:
 
 
 Entry = InspectionRecord | ReviewRecord
+EntryKind = Literal["inspection", "review"]
 
 
 def complete(
@@ -234,7 +246,7 @@ def complete(
     return InspectionRecord(
         id=inspection_id or new_inspection_id(),
         trace_id=trace_id,
-        part=draft.serial or f"unread:{trace_id}",
+        part=f"{UNREAD}{trace_id}" if draft.serial is None else draft.serial,
         serial=draft.serial,
         station=draft.station,
         product=draft.product,
@@ -270,22 +282,25 @@ def complete(
     )
 
 
+def kind_of(entry: Entry) -> EntryKind:
+    """The kind under which a record is stored."""
+    return "inspection" if isinstance(entry, InspectionRecord) else "review"
+
+
 def canonical_json(entry: Entry) -> bytes:
     """The record's RFC 8785 form: what its leaf is the hash of."""
-    return rfc8785.dumps(_adapter(type(entry)).dump_python(entry, mode="json"))
+    return rfc8785.dumps(_adapter(kind_of(entry)).dump_python(entry, mode="json"))
 
 
-def parse_entry(kind: Literal["inspection", "review"], body: bytes) -> Entry:
+def parse_entry(kind: EntryKind, body: bytes) -> Entry:
     """The record in a stored body; the inverse of `canonical_json`."""
-    entry: Entry = _adapter(InspectionRecord if kind == "inspection" else ReviewRecord).validate_json(
-        body
-    )
+    entry: Entry = _adapter(kind).validate_json(body)
     return entry
 
 
 @cache
-def _adapter(kind: type[Entry]) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+def _adapter(kind: EntryKind) -> TypeAdapter[Any]:
+    return TypeAdapter(InspectionRecord if kind == "inspection" else ReviewRecord)
 
 
 # --- what is in force ------------------------------------------------------------------------
@@ -306,13 +321,19 @@ def disposition_in_force(entries: Iterable[Entry]) -> InForce | None:
 
     The latest inspection that counts stands, with two exceptions: a fail stays until a person
     decides otherwise or the part comes back after rework, and a person's decision stands until
-    the part is inspected again. Audits, challenges and simulated inspections change nothing.
+    the part is inspected again: a pass that is decided later on an inspection from before the one
+    that stands lifts nothing. Audits, challenges and simulated inspections change nothing.
     """
     stands: InForce | None = None
-    counted: set[str] = set()
+    counted: list[str] = []
     for entry in entries:
         if isinstance(entry, ReviewRecord):
-            if entry.inspection_id in counted:
+            if entry.inspection_id not in counted:
+                continue
+            late = stands is not None and counted.index(entry.inspection_id) < counted.index(
+                stands.inspection_id
+            )
+            if entry.disposition == "fail" or not late:
                 stands = InForce(
                     disposition=entry.disposition,
                     inspection_id=entry.inspection_id,
@@ -322,7 +343,7 @@ def disposition_in_force(entries: Iterable[Entry]) -> InForce | None:
             continue
         if entry.reason in NOT_COUNTED:
             continue
-        counted.add(entry.id)
+        counted.append(entry.id)
         failed = stands is not None and stands.disposition == "fail"
         if failed and entry.disposition != "fail" and entry.reason != "after-rework":
             continue

@@ -223,9 +223,7 @@ def decide(
         disposition = "review"  # what the model does not know it must not fail either
     return Verdict(
         disposition=disposition,
-        probability={
-            name: float(p) for name, p in zip(recipe.classes, probabilities, strict=True)
-        },
+        probability={name: float(p) for name, p in zip(recipe.classes, probabilities, strict=True)},
         novelty=prediction.novelty,
         findings=tuple(findings),
         reasons=tuple(reasons),

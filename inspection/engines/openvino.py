@@ -57,7 +57,8 @@ class OpenVinoEngine:
             if len(model.inputs) != 1 or not set(OUTPUTS) <= names:
                 raise EngineError(f"the graph gives {sorted(names)}, not {OUTPUTS}")
             self._compiled = core.compile_model(model, "CPU", options)
-            self.precision = str(self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string())
+            chosen = self._compiled.get_property("INFERENCE_PRECISION_HINT")
+            self.precision = str(chosen.to_string())
             self._request = self._compiled.create_infer_request()
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot load the network: {error}") from error
@@ -90,7 +91,8 @@ class OpenVinoEngine:
         shape = self._input_shape[1:]
         for image in images:
             if image.shape != shape or image.dtype != np.float32:
-                raise EngineError(f"an image of {image.dtype} {image.shape} for a network of {shape}")
+                given = f"{image.dtype} {image.shape}"
+                raise EngineError(f"an image of {given} for a network of float32 {shape}")
         batch = np.stack(images)
         with self._lock:
             if self._closed:

@@ -6,9 +6,9 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from spot_model import write_spot_package
 
 from inspection.cli import main
+from tests.spot_model import write_spot_package
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,9 +21,7 @@ def weights(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(
-    weights: Path, capsys: pytest.CaptureFixture[str], *words: str
-) -> tuple[int, str, str]:
+def run(weights: Path, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
     status = main(["models", "--weights-dir", str(weights), *words])
     captured = capsys.readouterr()
     return status, captured.out, captured.err

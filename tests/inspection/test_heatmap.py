@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import cv2
 import numpy as np
 
 from inspection.frame import Frame
 from inspection.heatmap import overlay_png, region_of_evidence, sigmoid
 from inspection.recipe import Region
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def decoded(data: bytes) -> NDArray[Any]:
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert picture is not None
+    return picture
 
 
 def test_sigmoid_has_no_overflow() -> None:
@@ -41,7 +52,7 @@ def test_colour_lies_where_the_evidence_is_and_nowhere_else() -> None:
     local[0, 3] = 1.0
     judged = Region(top=40, left=60, height=40, width=60)
     data = overlay_png(frame, local, judged, alpha=0.8)
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    picture = decoded(data)
     assert picture.shape == (80, 120, 3)
     colourful = picture.max(axis=2).astype(int) - picture.min(axis=2) > 8
     assert colourful[42:46, 112:118].any()
@@ -54,6 +65,6 @@ def test_alpha_zero_shows_the_image_alone_and_large_images_shrink() -> None:
     frame = Frame(pixels=pixels, sha256="0" * 64, media_type="image/png")
     whole = Region(top=0, left=0, height=500, width=2000)
     data = overlay_png(frame, np.ones((3, 3)), whole, alpha=0, longest_px=1000)
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    picture = decoded(data)
     assert picture.shape == (250, 1000, 3)
     assert (picture.max(axis=2) == picture.min(axis=2)).all()

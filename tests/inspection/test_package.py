@@ -10,10 +10,10 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from spot_model import write_spot_package
 
 from inspection.errors import ConfigurationError, PackageDamaged, RecipeError
 from inspection.package import check_model_name, load_package, next_version, write_package
+from tests.spot_model import write_spot_package
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,7 +92,7 @@ def test_a_package_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None
         "import sys; sys.path[:0] = sys.argv[2:]\n"
         "from pathlib import Path\n"
         "from inspection.errors import ConfigurationError\n"
-        "from spot_model import write_spot_package\n"
+        "from tests.spot_model import write_spot_package\n"
         "try:\n    write_spot_package(Path(sys.argv[1]))\n"
         "except ConfigurationError as error:\n    print(error)\n"
     )

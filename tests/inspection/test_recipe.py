@@ -61,7 +61,7 @@ def test_the_digest_changes_with_every_field() -> None:
 )
 def test_a_recipe_that_does_not_hold_is_refused(change: str, said: str) -> None:
     lines = dump_recipe(dataclasses.replace(RECIPE, region=None, serial=None)).splitlines()
-    key = change.split(" ")[0]
+    key = change.split(" ", maxsplit=1)[0]
     text, skipping = [], False
     for line in lines:
         if line.startswith(f"{key} ="):

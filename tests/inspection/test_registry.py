@@ -7,7 +7,6 @@ import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from spot_model import write_spot_package
 
 from inspection.errors import (
     NoPromotedModel,
@@ -17,6 +16,7 @@ from inspection.errors import (
     RegistryError,
 )
 from inspection.registry import LOG_NAME, Registry
+from tests.spot_model import write_spot_package
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -57,9 +57,7 @@ def prediction(scores: tuple[float, float], novelty: float = 0.5) -> Prediction:
     evidence = np.full((2, 8, 8), -6.0, np.float32)
     evidence[0, 2, 5] = scores[0]
     evidence[1, 6, 1] = scores[1]
-    return Prediction(
-        scores=np.array(scores, np.float32), evidence=evidence, novelty=novelty
-    )
+    return Prediction(scores=np.array(scores, np.float32), evidence=evidence, novelty=novelty)
 
 
 def judge(scores: tuple[float, float], novelty: float = 0.5) -> Verdict:

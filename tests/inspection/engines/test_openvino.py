@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from spot_model import part_image, spot_graph, write_spot_package
 
 from inspection.engines.openvino import OpenVinoEngine
 from inspection.errors import EngineError
+from tests.spot_model import part_image, spot_graph, write_spot_package
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,7 +78,7 @@ def test_images_of_another_shape_or_kind_are_refused(wrong: NDArray[np.float32])
 
 def test_nonsense_is_an_error_not_an_answer() -> None:
     engine = OpenVinoEngine(spot_graph())
-    with pytest.raises(EngineError, match="finite|novelty"):
+    with pytest.raises(EngineError, match=r"finite|novelty"):
         engine.infer([np.full((1, 64, 64), np.nan, np.float32)])
 
 

@@ -1,0 +1,276 @@
+"""The root of the command `inspection`: which verbs there are, and what an error exits with.
+
+    inspection VERB ...  ->  VERBS  ->  the extra is there?  ->  entry point  ->  the room's command
+                               |                 |
+                             --help        MissingExtra: the command that installs it
+
+The table below knows every verb by name, so that the help is quick and complete without importing
+a room, and so that a verb whose packages are missing can still answer. The commands themselves live
+in the rooms and are found through the entry-point group `inspection.commands`; verb = module =
+function.
+
+Exit statuses: 0 fine; 1 a figure missed its limit; 2 usage; 3 input; 4 environment; 130 Ctrl-C.
+Results go to stdout, everything else to stderr.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.metadata
+import os
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+import click
+
+from inspection import box
+from inspection.errors import (
+    ConfigurationError,
+    InputError,
+    InspectionError,
+    MissingExtra,
+    QualityGateError,
+)
+
+COMMAND_GROUP: Final = "inspection.commands"
+DEBUG_VARIABLE: Final = "INSPECTION_DEBUG"
+COMPLETION_VARIABLE: Final = "_INSPECTION_COMPLETE"
+
+EXIT_OK: Final = 0
+EXIT_QUALITY: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_INPUT: Final = 3
+EXIT_ENVIRONMENT: Final = 4
+EXIT_INTERRUPTED: Final = 130
+
+_ROOMS: Final = frozenset({"inspection", "training", "serving"})
+
+# From the particular to the general: the first class that fits decides.
+_EXIT_STATUSES: Final[tuple[tuple[type[InspectionError], int], ...]] = (
+    (QualityGateError, EXIT_QUALITY),
+    (InputError, EXIT_INPUT),
+    (InspectionError, EXIT_ENVIRONMENT),
+)
+
+# What tells that an extra is installed: its libraries that nothing else brings along.
+_MARKERS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "serve": ("fastapi", "uvicorn", "openvino"),
+        "train": ("torch", "timm", "sklearn", "onnx"),
+        "demo": ("elpv_dataset", "fastapi", "uvicorn", "openvino", "torch", "timm", "sklearn"),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verb:
+    """One word after `inspection`.
+
+    Attributes:
+        help: one line for the list of verbs.
+        extra: the optional part of the distribution that it lives in; None for the core.
+    """
+
+    help: str
+    extra: str | None = None
+
+    @property
+    def markers(self) -> tuple[str, ...]:
+        """Top-level modules that must be importable for this verb to run."""
+        return () if self.extra is None else _MARKERS[self.extra]
+
+
+# In the order of a newcomer's day.
+VERBS: Final[Mapping[str, Verb]] = MappingProxyType(
+    {
+        "demo": Verb(help="Train, serve, inspect and show, on real images.", extra="demo"),
+        "doctor": Verb(help="Say line by line whether this box is fit."),
+        "data": Verb(help="Bring labelled images in, and look at them.", extra="train"),
+        "train": Verb(help="Make the next model from labelled images.", extra="train"),
+        "evaluate": Verb(help="Measure a packaged model on parts it has not seen.", extra="train"),
+        "models": Verb(help="List, show, promote and roll back models."),
+        "serve": Verb(help="Judge parts over HTTP, and keep their records.", extra="serve"),
+        "keys": Verb(help="Create, list and revoke access keys."),
+        "verify": Verb(help="Check the records against their hash tree."),
+        "db": Verb(help="Upgrade the record store, or show its revision."),
+    }
+)
+
+
+def missing_modules(verb: Verb) -> tuple[str, ...]:
+    """Those of the verb's marker modules that are not installed."""
+    return tuple(module for module in verb.markers if not box.is_importable(module))
+
+
+def exit_status(error: InspectionError) -> int:
+    """The exit status that stands for an error."""
+    return next(status for kind, status in _EXIT_STATUSES if isinstance(error, kind))
+
+
+class VerbGroup(click.Group):
+    """The verbs of the table, each loaded only when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every verb, installed or not."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The verb's command, or a stand-in that says how to install it."""
+        verb = VERBS.get(cmd_name)
+        if verb is None:
+            return None
+        if missing_modules(verb):
+            return _stand_in(cmd_name, verb)
+        return load_command(cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's own, with the nearest names for a mistyped verb."""
+        word = args[0]
+        if word not in VERBS and not word.startswith("-"):
+            near = difflib.get_close_matches(word, VERBS, n=2)
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            raise click.UsageError(f"there is no verb {word!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of verbs from the table alone."""
+        rows = []
+        for name, verb in VERBS.items():
+            missing = missing_modules(verb)
+            mark = f" (needs the extra '{verb.extra}')" if missing else ""
+            rows.append((name, f"{verb.help}{mark}"))
+        with formatter.section("Verbs"):
+            formatter.write_dl(rows)
+
+
+def load_command(name: str) -> click.Command:
+    """Find a verb's command through the entry-point group.
+
+    Raises:
+        ConfigurationError: the installation does not know the verb, or it cannot be loaded.
+    """
+    found = tuple(importlib.metadata.entry_points(group=COMMAND_GROUP, name=name))
+    again = "Install the package again: its list of commands is out of date."
+    if not found:
+        raise ConfigurationError(f"this installation has no command {name!r}", remedy=again)
+    try:
+        command = found[0].load()
+    except (ImportError, AttributeError) as error:
+        # A library that is gone can be installed; a module of our own that is gone cannot.
+        library = (getattr(error, "name", None) or "inspection").partition(".")[0]
+        extra = None if library in _ROOMS else VERBS[name].extra
+        raise ConfigurationError(
+            f"the command {name!r} could not be loaded: {error}",
+            remedy=again if extra is None else f"run: {box.install_command(extra)}",
+        ) from error
+    if not isinstance(command, click.Command):
+        raise ConfigurationError(f"{found[0].value} is not a command", remedy=again)
+    return command
+
+
+def _stand_in(name: str, verb: Verb) -> click.Command:
+    """A command that takes anything, `--help` too, and answers with what is missing."""
+
+    def answer() -> None:
+        missing = ", ".join(missing_modules(verb))
+        raise MissingExtra(
+            f"'{name}' needs the extra '{verb.extra}', which is not installed (missing: {missing})",
+            remedy=f"run: {box.install_command(str(verb.extra))}",
+        )
+
+    return click.Command(
+        name,
+        callback=answer,
+        help=verb.help,
+        add_help_option=False,
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )
+
+
+@click.group(
+    cls=VerbGroup,
+    subcommand_metavar="VERB [ARGS]...",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(
+    package_name="inspection", prog_name="inspection", message="%(prog)s %(version)s"
+)
+@click.pass_context
+def root(ctx: click.Context) -> None:
+    """Judge images of parts, and keep a history that nobody can quietly change.
+
+    Every verb explains itself: inspection VERB --help
+    """
+    # Click leaves colours out of pipes by itself; it does not know NO_COLOR (no-color.org).
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command line and turn whatever comes out of it into an exit status.
+
+    A verb that has a status to give ends with `ctx.exit(status)`; what it returns is not looked at.
+    """
+    if os.environ.get(COMPLETION_VARIABLE):
+        # A shell asks for words to complete; click answers and leaves.
+        root.main(prog_name="inspection")
+    try:
+        words = sys.argv[1:] if args is None else list(args)
+        with root.make_context("inspection", words) as ctx:
+            root.invoke(ctx)
+        sys.stdout.flush()
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return EXIT_USAGE
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "inspection"
+        return _report(error, error.format_message(), f"run: {path} --help", EXIT_USAGE)
+    except click.ClickException as error:
+        return _report(error, error.format_message(), None, EXIT_INPUT)
+    except (click.Abort, KeyboardInterrupt, EOFError):
+        return _report(None, "stopped", None, EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # The reader left (`| head`). Python would complain once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except InspectionError as error:
+        return _report(error, str(error), error.remedy, exit_status(error))
+    except OSError as error:
+        return _report(error, _os_error_text(error), "Run `inspection doctor`.", EXIT_ENVIRONMENT)
+    except Exception as error:  # noqa: BLE001  the last line of defence: no traceback for a user
+        text = f"{type(error).__name__}: {error}"
+        remedy = f"This is a fault of the program. Report it with {DEBUG_VARIABLE}=1 set."
+        return _report(error, text, remedy, EXIT_ENVIRONMENT)
+    return EXIT_OK
+
+
+def _os_error_text(error: OSError) -> str:
+    names = [str(Path(os.fsdecode(name))) for name in (error.filename, error.filename2) if name]
+    return ": ".join([*names, error.strerror or str(error)])
+
+
+def _report(error: BaseException | None, text: str, remedy: str | None, status: int) -> int:
+    """Write what happened to stderr, and give the status back."""
+    if error is not None and os.environ.get(DEBUG_VARIABLE) == "1":
+        traceback.print_exception(error)
+    lines = [f"error: {text}" if error is not None else text]
+    if remedy:
+        lines.append(f"  → {remedy}")
+    encoding = sys.stderr.encoding or "utf-8"
+    for line in lines:
+        # A terminal without the arrow gets a question mark, not a second error.
+        printable = line.encode(encoding, "replace").decode(encoding)
+        click.echo(" ".join(printable.split("\n")), err=True)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
