@@ -1,0 +1,226 @@
+"""Files under the SHA-256 of what they hold.
+
+    bytes -> digest -> incoming/<temporary> -> fsync -> rename -> <2 hex>/<62 hex> -> fsync folder
+
+A name that is there is a whole file: what a crash interrupts stays in `incoming/` and goes when
+the store is next opened. Nothing is ever overwritten with something else, because the name is the
+content.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from inspection.errors import NotFound, RecordError, RecordsDamaged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+INCOMING: Final = "incoming"
+STALE_AFTER_S: Final = 3600.0
+"""A temporary file lives for milliseconds; one of this age belongs to nobody."""
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_SHARD = re.compile(r"[0-9a-f]{2}")
+_REST = re.compile(r"[0-9a-f]{62}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leftover:
+    """A file that no digest names: what an interrupted request left, or a stranger's."""
+
+    path: Path
+    size_bytes: int
+
+
+class FileImageStore:
+    """Images and evidence maps below `root`. Safe to use from several threads and processes."""
+
+    def __init__(self, root: Path, *, read_only: bool = False) -> None:
+        """Open the store; unless it is read-only, make its folder and clear what crashes left.
+
+        Raises:
+            RecordError: the folder cannot be made or written.
+        """
+        self.root = root
+        self._read_only = read_only
+        self._durable_folders: set[Path] = set()
+        if read_only:
+            return
+        try:
+            _make_folders(root / INCOMING)
+            _clear_stale(root / INCOMING)
+        except OSError as error:
+            raise _refused(error, root) from error
+
+    def put(self, data: bytes) -> str:
+        """Keep `data`; return its SHA-256 in hex once file and name are durable.
+
+        Raises:
+            RecordError: the disk refused, or the store is read-only; nothing half-written is left
+                under a digest.
+        """
+        digest = hashlib.sha256(data).hexdigest()
+        path = self.path(digest)
+        if self._read_only:
+            raise RecordError(f"{self.root} was opened to read only")
+        try:
+            self._make_durable_folder(path.parent)
+            if not _settled(path, data):
+                self._write(path, data)
+            sync_folder(path.parent)
+        except OSError as error:
+            raise _refused(error, path) from error
+        return digest
+
+    def get(self, sha256: str) -> bytes:
+        """The bytes under this digest, verified.
+
+        Raises:
+            NotFound: there are none.
+            RecordsDamaged: what is there has another digest.
+            RecordError: the disk does not give it.
+        """
+        if not _DIGEST.fullmatch(sha256):
+            raise NotFound(f"{sha256[:80]!r} is not the SHA-256 of an image")
+        try:
+            data = self.path(sha256).read_bytes()
+        except FileNotFoundError:
+            raise NotFound(f"there is no image {sha256}") from None
+        except OSError as error:
+            raise RecordError(f"image {sha256} cannot be read: {error.strerror}") from error
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise RecordsDamaged(f"the file of image {sha256} holds something else")
+        return data
+
+    def path(self, sha256: str) -> Path:
+        """Where the file of this digest is, or would be."""
+        return self.root / sha256[:2] / sha256[2:]
+
+    def digests(self) -> Iterator[str]:
+        """The digest of every file that is kept, by name, folder by folder; reads no contents."""
+        for folder in _sorted_entries(self.root):
+            if folder.is_dir(follow_symlinks=False) and _SHARD.fullmatch(folder.name):
+                for entry in _sorted_entries(self.root / folder.name):
+                    if _REST.fullmatch(entry.name):
+                        yield folder.name + entry.name
+
+    def leftovers(self) -> Iterator[Leftover]:
+        """Every file below the store that is not named by a digest."""
+        for folder, _, names in os.walk(self.root):
+            place = self.root / os.path.relpath(folder, self.root)
+            shard = place.parent == self.root and bool(_SHARD.fullmatch(place.name))
+            for name in sorted(names):
+                if not (shard and _REST.fullmatch(name)):
+                    with contextlib.suppress(FileNotFoundError):  # renamed while we look
+                        path = place / name
+                        yield Leftover(path=path, size_bytes=path.lstat().st_size)
+
+    def _make_durable_folder(self, folder: Path) -> None:
+        # Another thread may have made the folder and not yet synced it: that it exists proves
+        # nothing, so every store syncs the parent of every folder once before relying on it.
+        if folder in self._durable_folders:
+            return
+        folder.mkdir(exist_ok=True)
+        sync_folder(self.root)
+        self._durable_folders.add(folder)
+
+    def _write(self, path: Path, data: bytes) -> None:
+        temporary = self.root / INCOMING / f"{os.getpid()}-{os.urandom(8).hex()}"
+        # Read-only from the start: whoever edits a kept image has to mean it.
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+        try:
+            try:
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(descriptor, view) :]
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            temporary.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+
+
+def _settled(path: Path, data: bytes) -> bool:
+    """Whether the file is there with these contents, synced; a damaged one is to be replaced."""
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size != len(data) or file.read() != data:
+                return False
+            os.fsync(file.fileno())  # whoever wrote it may not have come this far
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _make_folders(folder: Path) -> None:
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for made in reversed(missing):
+        made.mkdir(exist_ok=True)
+        sync_folder(made.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _clear_stale(incoming: Path) -> None:
+    # Age and owner both: process numbers begin anew in every container, and clocks jump.
+    now = time.time()
+    for entry in _sorted_entries(incoming):
+        with contextlib.suppress(FileNotFoundError):
+            old = now - entry.stat(follow_symlinks=False).st_mtime > STALE_AFTER_S
+            if old and not _someone_elses(entry.name):
+                (incoming / entry.name).unlink()
+
+
+def _someone_elses(name: str) -> bool:
+    """Whether a process that runs now, and is not this one, may be writing this file."""
+    owner = name.partition("-")[0]
+    if not owner.isdecimal() or int(owner) == os.getpid():
+        return False
+    try:
+        os.kill(int(owner), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _sorted_entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return []
+
+
+def _refused(error: OSError, path: Path) -> RecordError:
+    remedy = None
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        remedy = (
+            "Make room on the disk of the data folder; the station keeps the image and retries."
+        )
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        remedy = "Give the server's user the right to write to the data folder."
+    return RecordError(f"{path} could not be written: {error.strerror}", remedy=remedy)
