@@ -1,0 +1,1 @@
+"""HTTP around `inspection`: stations post images, the MES asks, people look."""

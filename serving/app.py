@@ -1,0 +1,184 @@
+"""The one place where the server's parts are put together. It reads from left to right:
+
+    Settings -> open_server: stores, keys, registry -> packages (digests) -> engines -> warm-up
+             -> create_app:  routes, problems, envelope, around that Server
+
+Nothing happens before `create_app` is called, and nothing is opened before the app starts.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
+
+from anyio import to_thread
+from fastapi import Depends, FastAPI
+
+from inspection.engines.openvino import OpenVinoEngine
+from inspection.errors import (
+    ConfigurationError,
+    EngineError,
+    InspectionError,
+    NoPromotedModel,
+)
+from inspection.pipeline import Line
+from inspection.registry import Registry
+from inspection.stores.files import FileImageStore
+from inspection.stores.keys import AccessKeys
+from inspection.stores.places import images_dir, records_url
+from inspection.stores.sql import open_records
+from serving import problems
+from serving.auth import allow, check_exposure
+from serving.batching import BatchingEngine
+from serving.envelope import Envelope
+from serving.openapi import page
+from serving.openapi.document import build_document, parameters_known
+from serving.routes import health, images, inspections, models, parts
+from serving.state import Server
+from serving.web import pages
+
+if TYPE_CHECKING:
+    from inspection.engine import Engine
+    from inspection.package import ModelPackage
+    from serving.settings import Settings
+
+log = logging.getLogger("serving")
+
+
+MakeEngine = Callable[["ModelPackage", "Settings"], "Engine"]
+
+
+def create_app(settings: Settings, *, make_engine: MakeEngine | None = None) -> FastAPI:
+    """The web application. Nothing is opened before it starts; all is closed when it stops.
+
+    Starting raises what `open_server` raises.
+
+    Args:
+        settings: this server's.
+        make_engine: how a package comes to its engine; `warm_engine` when absent.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        opened = open_server(settings, make_engine=make_engine)
+        app.state.server = await to_thread.run_sync(opened.__enter__)
+        try:
+            yield
+        finally:
+            await to_thread.run_sync(opened.__exit__, None, None, None)
+
+    app = FastAPI(
+        title="inspection",
+        lifespan=lifespan,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    known = [Depends(parameters_known)]
+    app.include_router(inspections.router, dependencies=known)
+    app.include_router(images.router, dependencies=known)
+    app.include_router(parts.router, dependencies=known)
+    app.include_router(models.router, dependencies=known)
+    app.include_router(health.router, dependencies=known)
+    app.state.document = build_document(app)
+    app.include_router(page.router)
+    app.include_router(
+        pages.router(), dependencies=[Depends(allow("read"))], include_in_schema=False
+    )
+    problems.install(app, settings)
+    app.add_middleware(Envelope)
+    return app
+
+
+@contextmanager
+def open_server(settings: Settings, *, make_engine: MakeEngine | None = None) -> Iterator[Server]:
+    """Everything that a running server consists of, warm; closed in order at the end.
+
+    A product whose model cannot be put to work is refused alone: the others serve.
+
+    Raises:
+        ConfigurationError: a folder cannot be made, the log of promotions does not hold, or the
+            server would be open to others without access keys.
+        RecordError: the record store cannot be opened.
+    """
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the data folder {settings.data_dir} cannot be made: {error.strerror}",
+            remedy="Name a folder that the server's user may write: --data-dir.",
+        ) from error
+    url = settings.database_url or records_url(settings.data_dir)
+    with ExitStack() as stack:
+        keys = AccessKeys(url)
+        stack.callback(keys.close)
+        check_exposure(settings.server.host, keys)
+        files = FileImageStore(images_dir(settings.data_dir))
+        records = open_records(url)
+        stack.callback(records.close)
+        registry = Registry(settings.weights_dir)
+        lines: dict[str, Line | InspectionError] = {}
+        for product in settings.products or sorted(registry.current()):
+            try:
+                package = _promoted(registry, product)
+                engine = (make_engine or warm_engine)(package, settings)
+            except InspectionError as error:
+                log.error("product refused", extra={"product": product, "detail": str(error)})
+                lines[product] = error
+                continue
+            stack.callback(engine.close)
+            log.info("product ready", extra={"product": product, "model": package.reference})
+            lines[product] = Line(
+                package=package,
+                engine=engine,
+                images=files,
+                records=records,
+                limits=settings.decode_limits,
+            )
+        workers = ThreadPoolExecutor(settings.server.workers, thread_name_prefix="inspect")
+        stack.callback(workers.shutdown)
+        yield Server(
+            settings=settings,
+            images=files,
+            records=records,
+            keys=keys,
+            registry=registry,
+            lines=lines,
+            workers=workers,
+        )
+
+
+def _promoted(registry: Registry, product: str) -> ModelPackage:
+    package = registry.promoted(product)
+    if package.recipe.product != product:
+        raise NoPromotedModel(f"{package.reference} judges {package.recipe.product}")
+    return package
+
+
+def warm_engine(package: ModelPackage, settings: Settings) -> Engine:
+    """The engine of a package, batching, every batch size run once.
+
+    Raises:
+        EngineError: the network cannot be loaded or run, or its answer does not fit the package.
+    """
+    recipe = package.recipe
+    engine = BatchingEngine(
+        OpenVinoEngine.for_package(package, threads=settings.engine.threads),
+        max_batch=settings.engine.max_batch,
+    )
+    try:
+        prediction = engine.warm_up((recipe.channels, *recipe.input_size_px))
+        if len(prediction.scores) != len(recipe.classes):
+            raise EngineError(
+                f"the network of {package.reference} gives {len(prediction.scores)} scores; "
+                f"its recipe names {len(recipe.classes)} classes"
+            )
+    except BaseException:
+        engine.close()
+        raise
+    return engine

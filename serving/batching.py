@@ -1,0 +1,162 @@
+"""Batching is an Engine: many callers, one thread that owns the network.
+
+    infer() -> waiting -> worker: everything that waits, up to max_batch -> Engine.infer -> callers
+
+Work-conserving: an idle engine starts at once with what is there; a busy one takes everything that
+has come meanwhile. There is no timer and no polling, so a lone image never waits for company. A
+batch that fails is run again image by image, so one bad image fails alone.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from inspection.engine import Prediction
+from inspection.errors import EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from inspection.engine import Engine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Job:
+    """One image that waits, and where its answer goes."""
+
+    image: NDArray[np.float32]
+    answer: Future[Prediction] = field(default_factory=Future)
+
+
+class BatchingEngine:
+    """Runs another engine in batches, on a thread of its own. Owns that engine.
+
+    Args:
+        engine: what runs the batches; only this class's thread calls it.
+        max_batch: the most images in one run.
+    """
+
+    def __init__(self, engine: Engine, *, max_batch: int) -> None:
+        if max_batch < 1:
+            raise ValueError("max_batch counts from 1")
+        self._engine = engine
+        self._max_batch = max_batch
+        self._waiting: deque[_Job] = deque()
+        self._changed = threading.Condition()
+        self._closing = False
+        self._worker = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._worker.start()
+
+    @property
+    def description(self) -> str:
+        """The engine's own, and the size of its batches."""
+        return f"{self._engine.description}, batches up to {self._max_batch}"
+
+    @property
+    def alive(self) -> bool:
+        """Whether it takes images."""
+        return not self._closing
+
+    @property
+    def queued(self) -> int:
+        """How many images wait for the engine."""
+        return len(self._waiting)
+
+    def infer(self, images: Sequence[NDArray[np.float32]]) -> list[Prediction]:
+        """One prediction for each image, in order; blocks until the last is there.
+
+        Raises:
+            EngineError: it failed for one of them, or the engine is closed or has died.
+        """
+        jobs = [_Job(image=image) for image in images]
+        with self._changed:
+            if self._closing:
+                raise EngineError("the engine is closed")
+            self._waiting.extend(jobs)
+            self._changed.notify()
+        return [job.answer.result() for job in jobs]
+
+    def warm_up(self, shape: tuple[int, int, int]) -> Prediction:
+        """Run every batch size once with (C, H, W) images, so that no request pays for the first.
+
+        Returns the prediction for one image, for the caller to compare with its package.
+
+        Raises:
+            EngineError: the engine failed, or an answer is not finite.
+        """
+        image = np.zeros(shape, dtype=np.float32)
+        first: Prediction | None = None
+        for size in range(1, self._max_batch + 1):
+            with self._changed:  # nobody else is let in between the images of one warm-up batch
+                answers = [_Job(image=image) for _ in range(size)]
+                if self._closing:
+                    raise EngineError("the engine is closed")
+                self._waiting.extend(answers)
+                self._changed.notify()
+            for job in answers:
+                prediction = job.answer.result()
+                numbers = (prediction.scores, prediction.evidence, np.asarray(prediction.novelty))
+                if not all(np.isfinite(each).all() for each in numbers):
+                    raise EngineError("the network's answer to a blank image is not finite")
+                first = first or prediction
+        assert first is not None  # noqa: S101  max_batch is at least 1
+        return first
+
+    def close(self) -> None:
+        """Finish what waits, then stop the thread and the engine."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._worker.join()
+
+    def _run(self) -> None:
+        batch: list[_Job] = []
+        try:
+            while batch := self._next_batch():
+                self._answer(batch)
+        finally:  # however this thread ends, nobody is left waiting
+            with self._changed:
+                self._closing = True
+                left = [*batch, *self._waiting]
+                self._waiting.clear()
+            for job in left:
+                if not job.answer.done():
+                    job.answer.set_exception(EngineError("the engine stopped while images waited"))
+            self._engine.close()
+
+    def _next_batch(self) -> list[_Job]:
+        """What waits now, or, when nothing does, what comes next; empty when it is time to stop."""
+        with self._changed:
+            while not self._waiting and not self._closing:
+                self._changed.wait()
+            count = min(len(self._waiting), self._max_batch)
+            return [self._waiting.popleft() for _ in range(count)]
+
+    def _answer(self, batch: list[_Job]) -> None:
+        try:
+            predictions = self._engine.infer([job.image for job in batch])
+            if len(predictions) != len(batch):
+                raise EngineError(f"{len(predictions)} answers for {len(batch)} images")
+        except Exception as error:  # noqa: BLE001  whatever an engine raises becomes ours, here
+            if len(batch) > 1:
+                for job in batch:
+                    self._answer([job])
+                return
+            failure = error if isinstance(error, EngineError) else EngineError(_in_words(error))
+            failure.__cause__ = None if failure is error else error
+            batch[0].answer.set_exception(failure)
+            return
+        for job, prediction in zip(batch, predictions, strict=True):
+            job.answer.set_result(prediction)
+
+
+def _in_words(error: Exception) -> str:
+    return f"the engine failed: {type(error).__name__}: {error}"

@@ -1,0 +1,108 @@
+"""What is around every answer: security headers, a line in the log, and no way out for a fault."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
+
+from serving import problems
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+POLICY: Final = (
+    "default-src 'none'; img-src 'self'; style-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS: Final = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+"""On every answer that does not say otherwise itself."""
+
+log = logging.getLogger("serving")
+
+
+class Envelope:
+    """ASGI middleware around the whole application."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        start = time.perf_counter()
+        status: int | None = None
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            await self.app(scope, receive, sending)
+        except ClientDisconnect:
+            pass  # nobody is there to be answered; nothing had been begun for them
+        except Exception:
+            log.exception("fault", extra={"path": scope["path"]})
+            if status is not None:
+                raise  # half an answer is out: let the connection break, so that it shows
+            await problems.unexpected().response()(scope, receive, sending)
+        finally:
+            self._note(scope, status, (time.perf_counter() - start) * 1000)
+
+    def _note(self, scope: Scope, status: int | None, ms: float) -> None:
+        extra = {
+            "method": scope["method"],
+            "path": scope["path"],
+            "status": status,
+            "ms": round(ms, 1),
+            **scope.get("state", {}).get("noted", {}),
+        }
+        log.info("request", extra=extra)
+
+
+class JsonLines(logging.Formatter):
+    """A log record as one JSON object a line: time, level, event, and what came with it."""
+
+    _own = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        line = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": record.getMessage(),
+            **{name: value for name, value in vars(record).items() if name not in self._own},
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def log_to_stderr(level: int = logging.INFO) -> None:
+    """Send the server's own log lines, and uvicorn's warnings, to stderr as JSON lines."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines())
+    for name, its_level in (("serving", level), ("uvicorn", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(its_level)
+        logger.propagate = False

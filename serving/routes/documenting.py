@@ -1,0 +1,40 @@
+"""What every route says of itself: which problems it answers with, and how to call it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from serving.problems import MEDIA_TYPE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_WORDS: Final[Mapping[int, str]] = {
+    400: "No Idempotency-Key",
+    401: "No access key, or one that is not valid",
+    403: "The access key's scope does not reach this far, or the call comes from elsewhere",
+    404: "Not found",
+    409: "Still running, or the capture_id stands for another capture",
+    413: "Past the byte or pixel limit; not decoded, and not read to its end",
+    415: "A kind of content that is not accepted",
+    422: "Something in the request cannot be used; `detail` says what",
+    500: "A fault of the server, or damaged records",
+    503: "The product cannot be judged or recorded now; try again after Retry-After",
+}
+_SCHEMA: Final = {"$ref": "#/components/schemas/Problem"}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that may be refused with these, and with what all calls may."""
+    return {
+        status: {
+            "description": _WORDS[status],
+            "content": {MEDIA_TYPE: {"schema": _SCHEMA}},
+        }
+        for status in sorted({401, 403, 422, 500, 503, *statuses})
+    }
+
+
+def sample(curl: str) -> dict[str, Any]:
+    """An `openapi_extra` with one worked call for a shell."""
+    return {"x-codeSamples": [{"lang": "Shell", "label": "curl", "source": curl.strip()}]}

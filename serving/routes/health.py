@@ -1,0 +1,101 @@
+"""Is the process alive; can parts be judged. Open to everybody: probes carry no keys."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query, Request, Response
+
+from inspection.errors import RecordError, UnknownProduct
+from inspection.pipeline import Line
+from serving.batching import BatchingEngine
+from serving.model_schemas import Check, Life, Readiness
+from serving.problems import without_places
+from serving.routes.documenting import problems, sample
+from serving.routes.models import newer_promotion, promotions_of
+from serving.state import Server, server_of
+
+router = APIRouter(tags=["Health"])
+
+_LINES: Final[dict[str, Any]] = {"text/plain": {"schema": {"type": "string"}}}
+
+
+@router.get("/healthz", response_model=Life, name="healthz", summary="The same as /livez")
+@router.get(
+    "/livez",
+    response_model=Life,
+    summary="Is the process alive",
+    openapi_extra=sample('curl "$SERVER/livez"'),
+)
+async def livez() -> Life:
+    """The process answers; nothing else is looked at."""
+    return Life()
+
+
+@router.get(
+    "/readyz",
+    response_model=Readiness,
+    summary="Can parts be judged and recorded",
+    responses={
+        200: {"description": "Every check holds", "content": _LINES},
+        **problems(404),
+        503: {"model": Readiness, "description": "One does not", "content": _LINES},
+    },
+    openapi_extra=sample('curl "$SERVER/readyz?verbose&product=KN-42"'),
+)
+def readyz(
+    request: Request,
+    verbose: Annotated[
+        str | None, Query(description="one line of plain text for each check")
+    ] = None,
+    product: Annotated[str | None, Query(description="look at this product only")] = None,
+) -> Response:
+    """Every listed product can be judged, and records can be written. Machines read the status."""
+    checks = checks_of(server_of(request), product)
+    ready = all(check.ok for check in checks)
+    headers = {} if ready else {"Retry-After": "5"}
+    if verbose is not None and verbose.lower() not in ("0", "false"):
+        lines = [f"[{'ok' if c.ok else 'FAIL'}] {c.name}: {c.detail}" for c in checks]
+        text = "\n".join([*lines, "ready" if ready else "not ready", ""])
+        return Response(text, 200 if ready else 503, headers, "text/plain")
+    answer = Readiness(status="ready" if ready else "not ready", checks=checks)
+    return Response(answer.model_dump_json(), 200 if ready else 503, headers, "application/json")
+
+
+def checks_of(server: Server, product: str | None = None) -> list[Check]:
+    """What must hold before parts can be judged, and whether it does.
+
+    Raises:
+        UnknownProduct: a product is asked for that is not listed.
+    """
+    if product is not None and product not in server.lines:
+        raise UnknownProduct(f"this server does not list a product {product!r}")
+    checks = [_records(server)]
+    promoted = promotions_of(server)
+    for name, line in sorted(server.lines.items()):
+        if product is not None and name != product:
+            continue
+        check = f"product {name}"
+        if not isinstance(line, Line):
+            detail = without_places(str(line), server.settings)
+            checks.append(Check(name=check, ok=False, detail=detail))
+        elif isinstance(line.engine, BatchingEngine) and not line.engine.alive:
+            checks.append(Check(name=check, ok=False, detail="its engine has stopped"))
+        else:
+            detail = f"{line.package.reference} is warm"
+            if newer_promotion(line, promoted.get(name)):
+                detail += f"; {promoted[name].reference} waits for a restart"
+            checks.append(Check(name=check, ok=True, detail=detail))
+    if not server.lines:
+        detail = "no product is listed, and no model is promoted"
+        checks.append(Check(name="products", ok=False, detail=detail))
+    return checks
+
+
+def _records(server: Server) -> Check:
+    try:
+        server.records.check()
+    except RecordError as error:
+        detail = without_places(str(error), server.settings)
+        return Check(name="records", ok=False, detail=detail)
+    return Check(name="records", ok=True, detail="can be written")

@@ -1,0 +1,174 @@
+"""The original image of an inspection, and the evidence over it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Final
+
+import numpy as np
+from fastapi import APIRouter, Query, Request, Response
+
+from inspection.errors import NotFound, RecordsDamaged
+from inspection.frame import DecodeLimits, decode_image
+from inspection.heatmap import overlay_png
+from inspection.recipe import Region
+from inspection.verdict import Calibration
+from serving.auth import OwnReader
+from serving.routes.documenting import problems, sample
+from serving.routes.inspections import InspectionId
+from serving.state import server_of
+
+if TYPE_CHECKING:
+    from inspection.record import EvidenceReference, InspectionRecord
+    from serving.state import Server
+
+router = APIRouter(prefix="/v1/inspections", tags=["Inspections"])
+
+FOR_EVER: Final = "private, max-age=31536000, immutable"
+SUFFIXES: Final = {"image/png": "png", "image/tiff": "tif", "image/jpeg": "jpg"}
+
+
+@router.get(
+    "/{inspection_id}/image",
+    response_class=Response,
+    summary="Get the original image",
+    responses={
+        200: {
+            "description": "The bytes as they were posted",
+            "content": {
+                media_type: {"schema": {"type": "string", "format": "binary"}}
+                for media_type in SUFFIXES
+            },
+        },
+        304: {"description": "The copy behind If-None-Match is still right"},
+        **problems(404),
+    },
+    openapi_extra=sample('curl -OJ "$SERVER/v1/inspections/$ID/image"'),
+)
+def get_image(request: Request, reader: OwnReader, inspection_id: InspectionId) -> Response:
+    """The very bytes that the station sent, verified against their digest."""
+    server = server_of(request)
+    record = server.records.get(inspection_id)
+    reader.check_own(record.principal)
+    name = f"{record.trace_id}.{SUFFIXES[record.image_media_type]}"
+    return _bytes_or_same(
+        request,
+        tag=record.image_sha256,
+        caching=FOR_EVER,
+        media_type=record.image_media_type,
+        name=name,
+        make=lambda: server.images.get(record.image_sha256),
+    )
+
+
+@router.get(
+    "/{inspection_id}/heatmap",
+    response_class=Response,
+    summary="Get the evidence as a picture",
+    responses={
+        200: {
+            "description": "The overlay; with `raw` the evidence map, NumPy .npy, "
+            "float16 (classes, height, width), log-odds",
+            "content": {
+                "image/png": {"schema": {"type": "string", "format": "binary"}},
+                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            },
+        },
+        304: {"description": "The copy behind If-None-Match is still right"},
+        **problems(404),
+    },
+    openapi_extra=sample('curl -o heatmap.png "$SERVER/v1/inspections/$ID/heatmap?alpha=0.6"'),
+)
+def get_heatmap(
+    request: Request,
+    reader: OwnReader,
+    inspection_id: InspectionId,
+    alpha: Annotated[float, Query(ge=0, le=1, description="strength of the colour")] = 0.5,
+    raw: Annotated[bool, Query(description="the evidence map itself")] = False,
+) -> Response:
+    """The image in grey with the evidence over it and the findings outlined.
+
+    404 when the image could not be judged: then there is no evidence.
+    """
+    server = server_of(request)
+    record = server.records.get(inspection_id)
+    reader.check_own(record.principal)
+    evidence = _evidence_of(record)
+    if raw:
+        return _bytes_or_same(
+            request,
+            tag=evidence.sha256,
+            caching=FOR_EVER,
+            media_type="application/octet-stream",
+            name=f"{record.trace_id}.npy",
+            make=lambda: server.images.get(evidence.sha256),
+        )
+    # How the picture is drawn may change with a release, so it is not kept for ever.
+    return _bytes_or_same(
+        request,
+        tag=f"{record.id}-{alpha:g}",
+        caching="private, max-age=3600",
+        media_type="image/png",
+        name=f"{record.trace_id}-heatmap.png",
+        make=lambda: heatmap_of(server, record, alpha),
+    )
+
+
+def heatmap_of(server: Server, record: InspectionRecord, alpha: float) -> bytes:
+    """The overlay PNG of an inspection, from what was stored with it.
+
+    Raises:
+        NotFound: it has no evidence map.
+        RecordsDamaged: image or map are not what the record says.
+    """
+    evidence = _evidence_of(record)
+    data = server.images.get(record.image_sha256)
+    # It was within the limits when it came in; limits that were lowered since do not hide it.
+    height, width = record.image_size_px
+    frame = decode_image(data, limits=DecodeLimits(max_bytes=len(data), max_pixels=height * width))
+    try:
+        scores = np.load(io.BytesIO(server.images.get(evidence.sha256)), allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise RecordsDamaged(f"evidence map {evidence.sha256} cannot be read") from error
+    calibration = Calibration(slope=evidence.slope, intercept=evidence.intercept)
+    top, left, box_height, box_width = evidence.region_px
+    return overlay_png(
+        frame,
+        calibration.local(scores.astype(np.float32)).max(axis=0),
+        Region(top=top, left=left, height=box_height, width=box_width),
+        boxes=[finding.region for finding in record.findings],
+        alpha=alpha,
+    )
+
+
+def _evidence_of(record: InspectionRecord) -> EvidenceReference:
+    if record.evidence is None:
+        raise NotFound(
+            f"inspection {record.id} has no evidence map: its image could not be judged",
+            remedy="See `reasons` of the inspection.",
+        )
+    return record.evidence
+
+
+def _bytes_or_same(
+    request: Request,
+    *,
+    tag: str,
+    caching: str,
+    media_type: str,
+    name: str,
+    make: Callable[[], bytes],
+) -> Response:
+    headers = {
+        "ETag": f'"{tag}"',
+        "Cache-Control": caching,
+        "Content-Disposition": f'inline; filename="{name}"',
+    }
+    known = {
+        each.strip().removeprefix("W/")
+        for each in request.headers.get("if-none-match", "").split(",")
+    }
+    if f'"{tag}"' in known or "*" in known:
+        return Response(status_code=304, headers=headers)
+    return Response(make(), 200, headers, media_type)

@@ -1,0 +1,269 @@
+"""Posting an image, reading what was made of it, deciding as a person."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from inspection.errors import ConfigurationError
+from inspection.frame import MEDIA_TYPES
+from inspection.names import new_inspection_id
+from inspection.pipeline import inspect_part
+from inspection.record import InspectionRecord, ReviewRecord
+from inspection.store import Filter
+from serving.admission import IMAGE_FIELD, MULTIPART, admit, read_json
+from serving.auth import OwnReader, Poster, Reader, Reviewer
+from serving.cursors import decode_cursor, encode_cursor
+from serving.routes.documenting import problems, sample
+from serving.schemas import (
+    Inspection,
+    InspectionDetail,
+    InspectionFields,
+    InspectionList,
+    ListQuery,
+    Review,
+    ReviewFields,
+)
+from serving.state import server_of
+
+if TYPE_CHECKING:
+    from serving.admission import Arrival
+    from serving.state import Server
+
+router = APIRouter(prefix="/v1/inspections", tags=["Inspections"])
+
+InspectionId = Annotated[str, Path(min_length=1, max_length=64, description="`id`")]
+
+
+def _posting() -> dict[str, Any]:
+    """The part of the document that FastAPI cannot know: a raw body with fields in the query."""
+    schema = InspectionFields.model_json_schema()
+    fields: dict[str, Any] = schema["properties"]
+    parameters = []
+    for name, form in fields.items():
+        kept = {key: value for key, value in form.items() if key not in ("title", "default")}
+        described = kept.pop("description", None)
+        parameter: dict[str, Any] = {
+            "name": name,
+            "in": "query",
+            "required": name in schema["required"],
+            "schema": kept,
+        }
+        if described:
+            parameter["description"] = described
+        parameters.append(parameter)
+    key = {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "required": True,
+        "description": "one fresh value for each capture, kept for its retries",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 200},
+    }
+    raw: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+    form = {
+        "type": "object",
+        "properties": {**fields, IMAGE_FIELD: {"type": "string", "format": "binary"}},
+        "required": [*schema["required"], IMAGE_FIELD],
+        "additionalProperties": False,
+    }
+    return {
+        "parameters": [key, *parameters],
+        "requestBody": {
+            "required": True,
+            "description": "the file as camera or detector wrote it; with multipart the fields "
+            "are parts of the form and the query is empty",
+            "content": {**dict.fromkeys(MEDIA_TYPES, raw), MULTIPART: {"schema": form}},
+        },
+        **sample(
+            """
+curl -X POST "$SERVER/v1/inspections?station=xray-1&product=KN-42&capture_id=c-000017\\
+&serial=KN42A00016&lot=L-2026-47" \\
+  -H "Idempotency-Key: xray-1-c-000017" -H "Content-Type: image/png" \\
+  --data-binary @part.png
+"""
+        ),
+    }
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=Inspection,
+    summary="Judge an image",
+    response_description="Judged and recorded; image and record are durable",
+    responses={
+        200: {
+            "model": Inspection,
+            "description": "This very request was answered before: the stored answer, "
+            "with `Idempotent-Replayed: true`",
+        },
+        **problems(400, 404, 409, 413, 415),
+    },
+    openapi_extra=_posting(),
+)
+async def post_inspection(request: Request, poster: Poster) -> Response:
+    """Send one image of one part; get pass, fail or review, and a trace ID.
+
+    An image that can be decoded is always recorded, as a review when it cannot be judged. What is
+    refused leaves no record. Two requests are the same when station, fields and image agree,
+    whatever the encoding; sending the same again under the same key gives the stored answer.
+    """
+    server = server_of(request)
+    arrival = await admit(request, server)
+    record, replayed = await _judge(server, arrival, poster.key)
+    request.state.noted = {
+        "trace_id": record.trace_id,
+        "station": record.station,
+        "product": record.product,
+        "disposition": record.disposition,
+        "replayed": replayed,
+    }
+    headers = {"Location": f"/v1/inspections/{record.id}"}
+    if replayed:
+        headers["Idempotent-Replayed"] = "true"
+    return Response(
+        Inspection.of(record).model_dump_json(by_alias=True),
+        200 if replayed else 201,
+        headers,
+        "application/json",
+    )
+
+
+async def _judge(
+    server: Server, arrival: Arrival, key_name: str | None
+) -> tuple[InspectionRecord, bool]:
+    """The record of an arrival, and whether it was there before. Works on a worker thread."""
+
+    def work() -> tuple[InspectionRecord, bool]:
+        request = arrival.request
+        known = server.records.replay(
+            request.station,
+            request.idempotency_key,
+            request.capture_id,
+            request.digest(hashlib.sha256(arrival.data).hexdigest()),
+        )
+        if known is not None:
+            return known, True
+        record = inspect_part(
+            arrival.data,
+            request,
+            arrival.line,
+            declared=arrival.declared,
+            received_at=arrival.received_at,
+            principal=key_name,
+        )
+        return record, False
+
+    held = server.in_flight.hold(arrival.request)
+    try:
+        future = server.workers.submit(work)
+    except RuntimeError as error:
+        held.release()
+        raise ConfigurationError(
+            "the server is stopping", remedy="Send it again in a moment."
+        ) from error
+    # The names go back when the thread is done, which a cancelled request does not wait for.
+    future.add_done_callback(lambda _: held.release())
+    return await asyncio.wrap_future(future)
+
+
+@router.get(
+    "",
+    response_model=InspectionList,
+    summary="List inspections, newest first",
+    responses=problems(),
+    openapi_extra=sample('curl "$SERVER/v1/inspections?product=KN-42&disposition=fail&limit=20"'),
+)
+def list_inspections(
+    request: Request, reader: Reader, query: Annotated[ListQuery, Query()]
+) -> InspectionList:
+    """Page through inspections by any of the filters together.
+
+    While new ones arrive, following `next_cursor` neither skips nor repeats one. Times need a zone;
+    write the `+` of one as `%2B`.
+    """
+    server = server_of(request)
+    serial = query.serial
+    if serial is not None:
+        serial = server.written_serial(serial, query.product)
+    wanted = Filter(
+        serial=serial,
+        station=query.station,
+        product=query.product,
+        lot=query.lot,
+        machine=query.machine,
+        mould=query.mould,
+        disposition=query.disposition,
+        received_from=query.from_,
+        received_before=query.to,
+        limit=query.limit,
+    )
+    before = decode_cursor(query.cursor, wanted) if query.cursor is not None else None
+    page = server.records.find(replace(wanted, before_sequence=before))
+    following = page.next_before
+    return InspectionList(
+        items=[Inspection.of(record) for record in page.records],
+        next_cursor=None if following is None else encode_cursor(following, wanted),
+    )
+
+
+@router.get(
+    "/{inspection_id}",
+    response_model=InspectionDetail,
+    summary="Read one inspection",
+    responses=problems(404),
+    openapi_extra=sample('curl "$SERVER/v1/inspections/$ID"'),
+)
+def get_inspection(
+    request: Request, reader: OwnReader, inspection_id: InspectionId
+) -> InspectionDetail:
+    """The record as it was made, with every review of it."""
+    server = server_of(request)
+    record = server.records.get(inspection_id)
+    reader.check_own(record.principal)
+    return InspectionDetail.with_reviews(record, server.records.reviews(record.id))
+
+
+@router.post(
+    "/{inspection_id}/reviews",
+    status_code=201,
+    response_model=Review,
+    summary="Decide as a person",
+    response_description="Recorded",
+    responses=problems(404, 413, 415),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": {"$ref": "#/components/schemas/ReviewFields"}}
+            },
+        },
+        **sample(
+            """
+curl -X POST "$SERVER/v1/inspections/$ID/reviews" -H "Content-Type: application/json" \\
+  -d '{"disposition": "pass", "reason": "surface mark, not shrinkage"}'
+"""
+        ),
+    },
+)
+async def post_review(request: Request, reviewer: Reviewer, inspection_id: InspectionId) -> Review:
+    """Add a person's decision. Nothing is overwritten: the inspection stays as it was made.
+
+    The reviewer is the name on the access key; `local` where there are no keys.
+    """
+    review = await read_json(request, ReviewFields)
+    record = ReviewRecord(
+        id=new_inspection_id(),
+        inspection_id=inspection_id,
+        disposition=review.disposition,
+        reason=review.reason.strip(),
+        reviewer=reviewer.name,
+        reviewed_at=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+    )
+    return Review.of(await run_in_threadpool(server_of(request).records.append_review, record))

@@ -1,0 +1,211 @@
+"""How one server is set up: built once, from one TOML file and the environment, and passed down.
+
+    inspection.toml < INSPECTION_* < options of the command line  ->  load_settings()  ->  Settings
+
+Every key must be known and every `INSPECTION_*` variable must have been used: a mistyped name is
+an error that names the nearest one, never a setting that is silently not there. No `.env` is read.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from inspection.errors import ConfigurationError
+from inspection.frame import DecodeLimits
+
+PREFIX: Final = "INSPECTION_"
+NESTING: Final = "__"
+DEFAULT_FILE: Final = Path("inspection.toml")
+CONFIG_VARIABLE: Final = "INSPECTION_CONFIG"
+OTHER_VARIABLES: Final = frozenset({CONFIG_VARIABLE, "INSPECTION_DEBUG"})
+"""Variables that are ours, but not settings."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ServerSettings(_Section):
+    """Where it listens and how many requests it works on at a time."""
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8400, ge=0, le=65535, description="0 takes the first free one from 8400")
+    workers: int = Field(16, ge=1, le=256, description="requests worked on at a time")
+    drain_s: int = Field(30, ge=1, description="how long a stopping server lets requests finish")
+
+
+class LimitSettings(_Section):
+    """What an image may be at most."""
+
+    max_bytes: int = Field(DecodeLimits().max_bytes, ge=1)
+    max_pixels: int = Field(DecodeLimits().max_pixels, ge=1)
+
+
+class EngineSettings(_Section):
+    """How the network is run."""
+
+    threads: int | None = Field(None, ge=1, description="cores for the engine; its own choice")
+    max_batch: int = Field(8, ge=1, le=256, description="images in one run of the network")
+
+
+class Settings(BaseSettings):
+    """One server's settings. Building it reads nothing: `load_settings` looks outside."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=PREFIX, env_nested_delimiter=NESTING
+    )
+
+    data_dir: Path = Field(Path("var"), description="records, images and evidence maps")
+    weights_dir: Path = Field(Path("weights"), description="model packages and their promotions")
+    database_url: str | None = Field(
+        None, repr=False, description="record store; SQLite in the data folder when absent"
+    )
+    products: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="products to serve; every one with a promoted model when empty"
+    )
+    server: ServerSettings = ServerSettings()
+    limits: LimitSettings = LimitSettings()
+    engine: EngineSettings = EngineSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+    @field_validator("products", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        """A variable holds a list as `KN-42, KN-43`."""
+        if isinstance(value, str):
+            return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+    @field_validator("products")
+    @classmethod
+    def _each_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) != len(value) or not all(value):
+            raise ValueError("name each product once")
+        return value
+
+    @property
+    def decode_limits(self) -> DecodeLimits:
+        """The limits as the decoder takes them."""
+        return DecodeLimits(max_bytes=self.limits.max_bytes, max_pixels=self.limits.max_pixels)
+
+
+def load_settings(
+    config: Path | None = None, *, overrides: Mapping[str, object] | None = None
+) -> Settings:
+    """The settings of this machine.
+
+    Args:
+        config: the TOML file; `$INSPECTION_CONFIG` or an existing inspection.toml when absent.
+        overrides: options of the command line by dotted key, such as "server.port"; None is unset.
+
+    Raises:
+        ConfigurationError: a file that cannot be read, an unknown key or variable, a bad value.
+    """
+    named = config or (Path(v) if (v := os.environ.get(CONFIG_VARIABLE)) else None)
+    values: dict[str, Any] = {}
+    if named is not None or DEFAULT_FILE.is_file():
+        values = _read_toml(named or DEFAULT_FILE)
+    _refuse_unknown_variables()
+    _merge(values, EnvSettingsSource(Settings)())
+    for key, value in (overrides or {}).items():
+        if value is not None:
+            *sections, name = key.split(".")
+            for section in reversed(sections):
+                name, value = section, {name: value}  # noqa: PLW2901
+            _merge(values, {name: value})
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(step) for step in first["loc"])
+        raise ConfigurationError(
+            f"settings: {place}: {first['msg']}",
+            remedy=f"Correct `{place}` in the file, the environment or the option.",
+        ) from error
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} cannot be read: {error.strerror}", remedy="Name a file that is there."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: not TOML: {error}", remedy="Correct it.") from error
+    known = set(_keys(Settings))
+    for key in _dotted(values):
+        if key not in known and not any(each.startswith(f"{key}.") for each in known):
+            raise ConfigurationError(
+                f"{path}: there is no setting `{key}`",
+                remedy=_nearest(key, known),
+            )
+    return values
+
+
+def _refuse_unknown_variables() -> None:
+    """pydantic-settings passes an unknown variable over in silence, even with extra="forbid"."""
+    known = {PREFIX + key.replace(".", NESTING).upper() for key in _keys(Settings)}
+    known |= OTHER_VARIABLES
+    for name in os.environ:
+        # Names count without their case: that is how they are read.
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            raise ConfigurationError(
+                f"the environment sets {name}, which is not a setting",
+                remedy=_nearest(name.upper(), known),
+            )
+
+
+def _keys(model: type[BaseModel]) -> Iterator[str]:
+    """Every setting by its dotted key."""
+    for name, info in model.model_fields.items():
+        kind = info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from (f"{name}.{key}" for key in _keys(kind))
+        else:
+            yield name
+
+
+def _dotted(values: Mapping[str, object], above: str = "") -> Iterator[str]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _dotted(value, f"{above}{name}.")
+        else:
+            yield above + name
+
+
+def _nearest(name: str, known: set[str]) -> str:
+    near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.0)
+    return f"Did you mean {near[0]}?"
+
+
+def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and isinstance(into.get(name), dict):
+            _merge(into[name], value)
+        else:
+            into[name] = dict(value) if isinstance(value, Mapping) else value

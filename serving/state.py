@@ -1,0 +1,100 @@
+"""What a running server consists of. Put together in `serving/app.py`, used by every route."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from inspection.errors import InspectionError, SerialError, UnknownProduct
+from inspection.pipeline import Line
+from serving.inflight import InFlightGuard
+
+if TYPE_CHECKING:
+    from starlette.requests import HTTPConnection
+
+    from inspection.registry import Registry
+    from inspection.store import ImageStore, RecordStore
+    from serving.settings import Settings
+
+
+class Key(Protocol):
+    """What the server wants to know of an access key."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def scope(self) -> str: ...
+
+
+class KeyStore(Protocol):
+    """Who may call."""
+
+    def authenticate(self, text: str) -> Key | None:
+        """The active key with this secret, or None."""
+        ...
+
+    def any_active(self) -> bool:
+        """Whether there is any key at all."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """One running server.
+
+    Attributes:
+        lines: for each listed product what it is judged with, or why it cannot be.
+        workers: the threads that work on posted images.
+        in_flight: the requests that they work on.
+    """
+
+    settings: Settings
+    images: ImageStore
+    records: RecordStore
+    keys: KeyStore
+    registry: Registry
+    lines: Mapping[str, Line | InspectionError]
+    workers: ThreadPoolExecutor
+    in_flight: InFlightGuard = field(default_factory=InFlightGuard)
+
+    def line(self, product: str) -> Line:
+        """What `product` is judged with.
+
+        Raises:
+            UnknownProduct: it is not listed.
+            ConfigurationError, EngineError: it is listed, but its model could not be put to work.
+        """
+        line = self.lines.get(product)
+        if line is None:
+            raise UnknownProduct(f"this server does not list a product {product!r}")
+        if isinstance(line, Line):
+            return line
+        # A new one each time: an error collects the frames of everybody who raises it.
+        raise type(line)(str(line), remedy=line.remedy) from line
+
+    def written_serial(self, text: str, product: str | None = None) -> str:
+        """A serial as it stands in the records, for looking it up.
+
+        Raises:
+            SerialError: the product is being served and the text does not fit its marks.
+        """
+        if product is not None:
+            line = self.lines.get(product)
+            if isinstance(line, Line) and line.package.recipe.serial is not None:
+                return line.package.recipe.serial.parse(text).text
+            return text.strip()
+        for line in self.lines.values():
+            if isinstance(line, Line) and line.package.recipe.serial is not None:
+                try:
+                    return line.package.recipe.serial.parse(text).text
+                except SerialError:
+                    continue
+        return text.strip()
+
+
+def server_of(request: HTTPConnection) -> Server:
+    """The server that a request came to."""
+    server: Server = request.app.state.server
+    return server

@@ -1,0 +1,89 @@
+"""docs/api.md is run: every command works as printed, and every answer has the printed form."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from inspection.errors import InspectionError
+from serving.problems import KINDS
+from tests.live_server import promoted_spot, running, settings_in
+from tests.spot_model import part_png
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PAGE = Path(__file__).parents[2] / "docs" / "api.md"
+BLOCK = re.compile(r"^```(?P<kind>sh|json)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+MORE = "..."
+"""A key that stands for fields which are printed elsewhere on the page."""
+
+
+def same_form(printed: Any, real: Any, place: str = "answer") -> Iterator[str]:
+    """Where the printed answer and the real one differ in their fields or kinds of value."""
+    if isinstance(printed, dict) and isinstance(real, dict):
+        missing = set(real) - set(printed)
+        extra = set(printed) - set(real) - {MORE}
+        if extra or (missing and MORE not in printed):
+            yield f"{place}: printed {sorted(extra)}, not printed {sorted(missing)}"
+        for name in set(printed) & set(real):
+            yield from same_form(printed[name], real[name], f"{place}.{name}")
+    elif isinstance(printed, list) and isinstance(real, list):
+        for number, (left, right) in enumerate(zip(printed, real, strict=False)):
+            yield from same_form(left, right, f"{place}[{number}]")
+        if len(printed) != len(real):
+            yield f"{place}: {len(printed)} printed, {len(real)} real"
+    elif type(printed) is not type(real):
+        yield f"{place}: printed {printed!r}, real {real!r}"
+
+
+def test_every_command_of_the_page_works_and_answers_as_printed(tmp_path: Path) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    promoted_spot(tmp_path / "weights", model="knuckle")
+    (tmp_path / "part.png").write_bytes(part_png("bad"))
+    blocks = [(each["kind"], each["text"]) for each in BLOCK.finditer(PAGE.read_text())]
+    assert blocks
+    with running(settings_in(tmp_path)) as live:
+        environment = {"PATH": os.environ["PATH"], "SERVER": live.address}
+        answer: Any = None
+        for kind, text in blocks:
+            if kind == "json":
+                assert list(same_form(json.loads(text), answer)) == []
+                continue
+            if text.startswith("SERVER="):
+                continue
+            done = subprocess.run(
+                ["bash", "-euc", text.replace("curl ", "curl --silent --show-error ")],
+                cwd=tmp_path,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            assert done.returncode == 0, f"{text}\n{done.stderr}"
+            with contextlib.suppress(json.JSONDecodeError):
+                answer = json.loads(done.stdout)
+            if isinstance(answer, dict) and "trace_id" in answer:
+                environment |= {"ID": answer["id"], "TRACE": answer["trace_id"]}
+            if isinstance(answer, dict) and "type" in answer:
+                assert answer["code"] == "serial-check", f"{text}\n{answer}"
+        assert live.kept()[0] == 1, "the repeated post made no second record"
+    for name in ("original.png", "heatmap.png", "evidence.npy"):
+        assert (tmp_path / name).stat().st_size > 0
+
+
+def test_the_table_of_refusals_agrees_with_the_server() -> None:
+    rows = re.findall(r"^\| (\d{3}) \| `([a-z-]+)` \| .+ \|$", PAGE.read_text(), re.MULTILINE)
+    known = {kind.code: entry.status for kind, entry in KINDS.items()}
+    assert {code: int(status) for status, code in rows} == {code: known[code] for _, code in rows}
+    assert InspectionError.code in {code for _, code in rows}

@@ -1,0 +1,237 @@
+"""Who may come in: this machine alone while there are no keys; with keys, whom the scope lets."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from inspection.errors import ConfigurationError
+from inspection.stores.keys import AccessKeys, Scope
+from inspection.stores.places import records_url
+from serving.auth import is_loopback
+from tests.live_server import Live, running, serial, settings_in
+from tests.spot_model import part_png
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SCOPES: tuple[Scope, ...] = ("station", "mes", "qa", "admin")
+BAD = part_png("bad")
+
+
+@pytest.fixture(scope="module")
+def guarded(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[Live, dict[str, str], AccessKeys]]:
+    """A server with one key of each scope, and one more station; the keys' texts by name."""
+    from tests.live_server import promoted_spot
+
+    site = tmp_path_factory.mktemp("guarded")
+    promoted_spot(site / "weights")
+    (site / "var").mkdir()
+    keys = AccessKeys(records_url(site / "var"))
+    texts: dict[str, str] = {scope: keys.create(scope, scope)[0] for scope in SCOPES}
+    texts["station-2"] = keys.create("station-2", "station")[0]
+    with running(settings_in(site)) as live:
+        yield live, texts, keys
+    keys.close()
+
+
+def bearer(text: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {text}"}
+
+
+# call -> the scopes that may; ID is an inspection of "station".
+MATRIX: list[tuple[str, str, set[str]]] = [
+    ("POST", "/v1/inspections", {"station", "admin"}),
+    ("GET", "/v1/inspections", {"mes", "qa", "admin"}),
+    ("GET", "/v1/inspections/ID", {"station", "mes", "qa", "admin"}),
+    ("GET", "/v1/inspections/ID/image", {"station", "mes", "qa", "admin"}),
+    ("GET", "/v1/inspections/ID/heatmap", {"station", "mes", "qa", "admin"}),
+    ("POST", "/v1/inspections/ID/reviews", {"qa", "admin"}),
+    ("GET", f"/v1/parts/KN-42/{serial(1)}", {"mes", "qa", "admin"}),
+    ("GET", "/v1/trace/TRACE", {"mes", "qa", "admin"}),
+    ("GET", "/v1/models", {"mes", "qa", "admin"}),
+    ("GET", "/", {"mes", "qa", "admin"}),
+    ("GET", "/docs", {"station", "mes", "qa", "admin"}),
+    ("GET", "/openapi.json", {"station", "mes", "qa", "admin"}),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "allowed"), MATRIX)
+def test_every_call_lets_in_whom_its_scope_says(
+    guarded: tuple[Live, dict[str, str], AccessKeys], method: str, path: str, allowed: set[str]
+) -> None:
+    live, texts, _ = guarded
+    posted = live.post(
+        BAD, capture_id="own", serial=serial(1), headers=bearer(texts["station"])
+    ).json()
+    place = path.replace("ID", posted["id"]).replace("TRACE", posted["trace_id"])
+
+    def call(headers: dict[str, str], who: str) -> httpx.Response:
+        answer: httpx.Response
+        if path == "/v1/inspections" and method == "POST":
+            answer = live.post(BAD, capture_id=f"by-{who}", headers=headers)
+        else:
+            body = {"disposition": "pass", "reason": "seen"} if method == "POST" else None
+            answer = live.http.request(method, place, json=body, headers=headers)
+        return answer
+
+    for scope in SCOPES:
+        answer = call(bearer(texts[scope]), scope)
+        if scope in allowed:
+            assert answer.is_success, (scope, answer.text)
+        else:
+            assert answer.status_code == 403, (scope, answer.text)
+            assert answer.json()["code"] == "scope-missing"
+    for headers in ({}, bearer("ik_aaaaaaaa_" + "b" * 32), {"Authorization": "Bearer"}):
+        answer = call(headers, "nobody")
+        assert answer.status_code == 401
+        assert answer.json()["code"] == "key-required"
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize("path", ["/livez", "/healthz", "/readyz", "/readyz?product=KN-42"])
+def test_probes_need_no_key(guarded: tuple[Live, dict[str, str], AccessKeys], path: str) -> None:
+    assert guarded[0].http.get(path).status_code == 200
+
+
+def test_a_station_reads_only_what_it_posted(
+    guarded: tuple[Live, dict[str, str], AccessKeys],
+) -> None:
+    live, texts, _ = guarded
+    mine = live.post(BAD, capture_id="private", headers=bearer(texts["station"])).json()
+    for path in ("", "/image", "/heatmap"):
+        answer = live.http.get(mine["links"]["self"] + path, headers=bearer(texts["station-2"]))
+        assert answer.status_code == 403
+
+
+def test_a_review_carries_the_name_of_the_key(
+    guarded: tuple[Live, dict[str, str], AccessKeys],
+) -> None:
+    live, texts, _ = guarded
+    posted = live.post(BAD, capture_id="named", headers=bearer(texts["station"])).json()
+    review = live.http.post(
+        f"{posted['links']['self']}/reviews",
+        json={"disposition": "fail", "reason": "seen"},
+        headers=bearer(texts["qa"]),
+    ).json()
+    assert review["reviewer"] == "qa"
+    assert live.server.records.get(posted["id"]).principal == "station"
+
+
+def test_a_refused_call_leaves_nothing(
+    guarded: tuple[Live, dict[str, str], AccessKeys],
+) -> None:
+    live, texts, _ = guarded
+    assert live.post(BAD, capture_id="refused", headers=bearer(texts["mes"])).status_code == 403
+    assert live.post(BAD, capture_id="refused").status_code == 401
+    assert live.post(BAD, capture_id="refused", headers=bearer(texts["admin"])).status_code == 201
+
+
+def test_a_browser_sends_the_key_as_a_password_and_only_to_read(
+    guarded: tuple[Live, dict[str, str], AccessKeys],
+) -> None:
+    live, texts, _ = guarded
+    asked = live.http.get("/", headers={"Accept": "text/html,*/*"})
+    assert asked.status_code == 401
+    assert asked.headers["WWW-Authenticate"].startswith("Basic")
+    assert live.http.get("/", auth=("anyone", texts["qa"])).status_code == 200
+    assert live.http.get("/", auth=("anyone", "wrong")).status_code == 401
+    broken = {"Authorization": "Basic %%%"}
+    assert live.http.get("/", headers=broken).status_code == 401
+    secret = base64.b64encode(f":{texts['admin']}".encode()).decode()
+    posted = live.post(BAD, capture_id="basic", headers={"Authorization": f"Basic {secret}"})
+    assert posted.status_code == 401
+
+
+def test_a_revoked_key_opens_nothing_from_then_on(
+    guarded: tuple[Live, dict[str, str], AccessKeys],
+) -> None:
+    live, _, keys = guarded
+    text, key = keys.create("leaver", "mes")
+    assert live.http.get("/v1/models", headers=bearer(text)).status_code == 200
+    keys.revoke(key.id)
+    assert live.http.get("/v1/models", headers=bearer(text)).status_code == 401
+
+
+def test_the_first_key_closes_the_door_at_once(site: Path) -> None:
+    with running(settings_in(site)) as live:
+        assert live.http.get("/v1/models").status_code == 200
+        keys = AccessKeys(records_url(site / "var"))
+        text, key = keys.create("first", "mes")
+        assert live.http.get("/v1/models").status_code == 401
+        assert live.http.get("/v1/models", headers=bearer(text)).status_code == 200
+        keys.revoke(key.id)
+        assert live.http.get("/v1/models").status_code == 200, "none is active: local again"
+        keys.close()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Forwarded-For": "10.0.0.9"},
+        {"Forwarded": "for=10.0.0.9"},
+        {"Via": "1.1 proxy"},
+        {"Host": "inspection.example"},
+        {"Host": "127.0.0.1.evil.example:8400"},
+    ],
+)
+def test_without_keys_nobody_comes_through_a_proxy_or_a_foreign_name(
+    live: Live, headers: dict[str, str]
+) -> None:
+    answer = live.http.get("/v1/models", headers=headers)
+    assert answer.status_code == 403
+    assert answer.json()["code"] == "not-allowed"
+    assert "keys create" in answer.json()["remedy"]
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8400", "127.0.0.1:1", "[::1]:8400"])
+def test_without_keys_this_machines_own_names_are_fine(live: Live, host: str) -> None:
+    assert live.http.get("/v1/models", headers={"Host": host}).status_code == 200
+
+
+def test_without_keys_the_server_does_not_start_where_others_reach_it(site: Path) -> None:
+    with (
+        pytest.raises(ConfigurationError, match="loopback only"),
+        running(settings_in(site, host="0.0.0.0")),
+    ):
+        pass
+
+
+def test_when_the_last_key_goes_an_open_server_closes(site: Path) -> None:
+    (site / "var").mkdir()
+    keys = AccessKeys(records_url(site / "var"))
+    text, key = keys.create("only", "admin")
+    with running(settings_in(site, host="0.0.0.0")) as live:  # the test still binds to loopback
+        assert live.http.get("/v1/models", headers=bearer(text)).status_code == 200
+        keys.revoke(key.id)
+        answer = live.http.get("/v1/models")
+        assert answer.status_code == 503
+        assert answer.json()["code"] == "configuration"
+    keys.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("::ffff:127.0.0.1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("10.0.0.1", False),
+        ("::ffff:10.0.0.1", False),
+        ("localhost.evil.example", False),
+        ("", False),
+    ],
+)
+def test_what_is_loopback(host: str, local: bool) -> None:
+    assert is_loopback(host) is local
