@@ -1,0 +1,288 @@
+"""The network: one forward pass gives score, evidence and novelty.
+
+    image (grey levels) -> window, normalise -> backbone maps -> one grid -> whitening 1x1
+        -> evidence head 1x1, 1x1 -> evidence map -> pool_evidence -> score
+        -> mean and deviation over the grid -> distance from the training images -> novelty
+
+The heatmap is the evidence itself: there is no path from image to score around the map. Everything
+is one plain feed-forward graph, so that every engine gets all three outputs without a gradient.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
+from torch import Tensor, nn
+
+from inspection.engines.backbones import (
+    DEFAULT_BACKBONE,
+    Taps,
+    file_sha256,
+    find_weights,
+)
+from inspection.engines.export import export_onnx
+from inspection.errors import ConfigurationError, EngineError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+__all__ = [
+    "Architecture",
+    "EvidenceHead",
+    "InspectionNetwork",
+    "Novelty",
+    "create_network",
+    "describe",
+    "export_onnx",
+    "load_network",
+    "pool_evidence",
+    "pool_evidence_numpy",
+    "save_network",
+]
+
+# Far below half a float32 step of any score, yet it carries NaN and infinity through: runtimes
+# may clip a NaN away in ReLU6 or a maximum, and a picture that is not a number must not get one.
+TRACER = 1e-30
+
+METADATA_KEY = "inspection.architecture"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """All that is needed to build the network again, apart from its tensors.
+
+    Attributes:
+        backbone: timm's name.
+        backbone_sha256: of the weights file that the backbone started from; "" for none.
+        input_size_px: (height, width) of the input.
+        window: (low, high) grey levels that the backbone's input range spans.
+        channels: 1 for grey, 3 for RGB.
+        classes: how many defect classes.
+        components: how many whitened components each grid cell is described by.
+        hidden: width of the evidence head's hidden layer.
+        sharpness: of the pooling; 0+ is the mean of the map, infinity its maximum.
+    """
+
+    backbone: str = DEFAULT_BACKBONE
+    backbone_sha256: str = ""
+    input_size_px: tuple[int, int] = (300, 300)
+    window: tuple[float, float]
+    channels: int = 1
+    classes: int = 1
+    components: int = 256
+    hidden: int = 128
+    sharpness: float = 2.0
+
+    def __post_init__(self) -> None:
+        remedy = "Correct the recipe or the training settings."
+        low, high = self.window
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise ConfigurationError(f"window {self.window} is empty", remedy=remedy)
+        if self.channels not in {1, 3}:
+            raise ConfigurationError(f"{self.channels} channels, not 1 or 3", remedy=remedy)
+        if min(self.input_size_px) < 32:
+            raise ConfigurationError(f"input size {self.input_size_px} is below 32", remedy=remedy)
+        if min(self.classes, self.components, self.hidden) < 1:
+            raise ConfigurationError("classes, components, hidden must be 1 or more", remedy=remedy)
+        if not (math.isfinite(self.sharpness) and self.sharpness > 0):
+            raise ConfigurationError(f"sharpness {self.sharpness} is not above 0", remedy=remedy)
+
+
+def pool_evidence(evidence: Tensor, sharpness: float) -> Tensor:
+    """Smooth maximum of each map: log(mean(exp(r e))) / r.
+
+    Between mean (r -> 0) and maximum (r -> infinity); Boyd and Vandenberghe, Convex Optimization,
+    section 3.1.5, less log(n) / r so that a constant map pools to that constant.
+
+    Args:
+        evidence: (N, K, h, w) float32.
+        sharpness: r, above 0.
+
+    Returns:
+        (N, K) float32 scores.
+    """
+    peak = evidence.amax(dim=(2, 3), keepdim=True)
+    mean = torch.exp((evidence - peak) * sharpness).mean(dim=(2, 3))
+    return peak[:, :, 0, 0] + torch.log(mean) / sharpness
+
+
+def pool_evidence_numpy(evidence: NDArray[np.float32], sharpness: float) -> NDArray[np.float32]:
+    """`pool_evidence` for arrays of shape (..., h, w); returns shape (...)."""
+    peak = evidence.max(axis=(-2, -1), keepdims=True)
+    mean = np.exp((evidence - peak) * np.float32(sharpness)).mean(axis=(-2, -1))
+    pooled: NDArray[np.float32] = peak[..., 0, 0] + np.log(mean) / np.float32(sharpness)
+    return pooled
+
+
+class Trunk(nn.Module):
+    """Window, normalisation, backbone, and its maps side by side on the coarsest one's grid.
+
+    Finer maps are described by mean and maximum within each cell: a crack that is one pixel wide
+    is in the maximum.
+    """
+
+    def __init__(self, taps: Taps, window: tuple[float, float]) -> None:
+        super().__init__()
+        self.taps = taps
+        self.low, self.high = window
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, C, h, w) float32 cell features of (N, 1 or 3, H, W) float32 grey levels."""
+        unit = ((image - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
+        normalised = (unit - 0.5) / 0.5
+        if image.shape[1] == 1:
+            normalised = torch.cat([normalised] * 3, dim=1)
+        maps = self.taps(normalised)
+        height, width = maps[-1].shape[-2:]
+        return torch.cat([on_grid(one, height, width) for one in maps], dim=1)
+
+
+def on_grid(maps: Tensor, height: int, width: int) -> Tensor:
+    """(N, C, h, w) maps on a grid of (height, width) cells: (N, C or 2 C, height, width)."""
+    rows, columns = maps.shape[-2:]
+    if (rows, columns) == (height, width):
+        return maps
+    step_y, step_x = -(-rows // height), -(-columns // width)
+    padding = (0, width * step_x - columns, 0, height * step_y - rows)
+    if any(padding):
+        maps = F.pad(maps, padding, mode="replicate")
+    size = (step_y, step_x)
+    return torch.cat([F.avg_pool2d(maps, size), F.max_pool2d(maps, size)], dim=1)
+
+
+class EvidenceHead(nn.Module):
+    """Two 1x1 convolutions and a straight one beside them: evidence of each cell by itself."""
+
+    def __init__(self, components: int, hidden: int, classes: int) -> None:
+        super().__init__()
+        self.inner = nn.Conv2d(components, hidden, 1)
+        self.outer = nn.Conv2d(hidden, classes, 1)
+        self.straight = nn.Conv2d(components, classes, 1, bias=False)
+
+    def forward(self, cells: Tensor) -> Tensor:
+        """(N, K, h, w) evidence of (N, components, h, w) whitened cell features."""
+        evidence: Tensor = self.outer(F.silu(self.inner(cells))) + self.straight(cells)
+        return evidence
+
+    def of_rows(self, rows: Tensor) -> Tensor:
+        """The same for (..., components) rows: (..., K). Quicker than convolutions on a CPU."""
+        inner = F.linear(rows, self.inner.weight[:, :, 0, 0], self.inner.bias)
+        evidence = F.linear(F.silu(inner), self.outer.weight[:, :, 0, 0], self.outer.bias)
+        return evidence + F.linear(rows, self.straight.weight[:, :, 0, 0])
+
+
+class Novelty(nn.Module):
+    """Distance of an image from the training images, about 1 for one of their kind.
+
+    Mahalanobis distance of the cells' mean and deviation under probabilistic PCA (Tipping and
+    Bishop 1999, eq. 7 and 8: leading eigenvalues as they are, the rest shared), divided by the
+    root of the number of dimensions.
+    """
+
+    def __init__(self, components: int) -> None:
+        super().__init__()
+        self.whiten = nn.Linear(2 * components, 2 * components)
+
+    def forward(self, cells: Tensor) -> Tensor:
+        """(N,) distances of (N, components, h, w) whitened cell features."""
+        whitened: Tensor = self.whiten(describe(cells))
+        return whitened.square().mean(dim=1).sqrt()
+
+
+def describe(cells: Tensor) -> Tensor:
+    """(N, 2 C): mean and standard deviation over the grid of (N, C, h, w) cell features."""
+    mean = cells.mean(dim=(2, 3))
+    deviation = (cells - mean[:, :, None, None]).square().mean(dim=(2, 3)).sqrt()
+    return torch.cat([mean, deviation], dim=1)
+
+
+class InspectionNetwork(nn.Module):
+    """Backbone, evidence head and novelty in one graph; see the module's docstring.
+
+    Build it with `create_network` or `load_network`.
+    """
+
+    def __init__(self, architecture: Architecture, taps: Taps) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.trunk = Trunk(taps, architecture.window).eval()
+        with torch.no_grad():
+            cells = self.trunk(torch.zeros(1, architecture.channels, *architecture.input_size_px))
+        self.whitening = nn.Conv2d(cells.shape[1], architecture.components, 1)
+        self.head = EvidenceHead(architecture.components, architecture.hidden, architecture.classes)
+        self.novelty = Novelty(architecture.components)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Score (N, K), evidence (N, K, h, w) and novelty (N,), all float32.
+
+        Args:
+            image: (N, C, H, W) float32 in the frame's own grey levels.
+        """
+        tracer = image.mean(dim=(1, 2, 3)) * TRACER
+        cells = self.whitening(self.trunk(image))
+        evidence = self.head(cells) + tracer[:, None, None, None]
+        score = pool_evidence(evidence, self.architecture.sharpness) + tracer[:, None]
+        return score, evidence, self.novelty(cells) + tracer.abs()
+
+
+def create_network(
+    architecture: Architecture, *, pretrained: bool = True, weights: Path | None = None
+) -> InspectionNetwork:
+    """A network whose head is not fitted yet, in evaluation mode, on the CPU.
+
+    Args:
+        architecture: `backbone_sha256` is set here, whatever it says.
+        pretrained: False leaves the backbone's random start, for tests.
+        weights: the backbone's weights file; without it, the known backbone's own package.
+
+    Raises:
+        ConfigurationError: weights that are missing, damaged or of another architecture.
+    """
+    path = None
+    if pretrained:
+        path = weights if weights is not None else find_weights(architecture.backbone)
+    given = asdict(architecture)
+    given["backbone_sha256"] = file_sha256(path) if path is not None else ""
+    taps = Taps(architecture.backbone, weights=path)
+    return InspectionNetwork(Architecture(**given), taps).eval()
+
+
+def save_network(network: InspectionNetwork, path: Path) -> None:
+    """Write `model.safetensors`: every tensor, and the architecture in the header.
+
+    The same network always gives the same bytes.
+    """
+    tensors = {name: one.detach().cpu().contiguous() for name, one in network.state_dict().items()}
+    document = json.dumps(asdict(network.architecture), sort_keys=True)
+    safetensors.torch.save_file(tensors, path, metadata={METADATA_KEY: document})
+
+
+def load_network(path: Path) -> InspectionNetwork:
+    """The network that `save_network` wrote, in evaluation mode, on the CPU.
+
+    Raises:
+        EngineError: the file is damaged or is not one of ours.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            document = json.loads((file.metadata() or {})[METADATA_KEY])
+        document["input_size_px"] = tuple(document["input_size_px"])
+        document["window"] = tuple(document["window"])
+        architecture = Architecture(**document)
+        network = InspectionNetwork(architecture, Taps(architecture.backbone, weights=None))
+        network.load_state_dict(safetensors.torch.load_file(path))
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise EngineError(f"{path.name} is not a network of this product: {error}") from error
+    except safetensors.SafetensorError as error:
+        raise EngineError(f"{path.name} is damaged: {error}") from error
+    return network.eval()

@@ -1,0 +1,308 @@
+"""Bounds agree with published tables, and hold what they promise when parts come in groups."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from training.intervals import (
+    GroupBootstrap,
+    clopper_pearson,
+    delong_interval,
+    delong_variance,
+    design_effect,
+    effective_size,
+    escape_bound,
+    lower_bound,
+    number_groups,
+    parts_needed,
+    percentiles,
+    ranking,
+    rate_interval,
+    upper_bound,
+    weighted_ranking,
+    wilson,
+)
+
+
+@pytest.mark.parametrize(
+    ("hits", "n", "low", "high", "tolerance"),
+    [
+        (100, 200, 0.4286584, 0.5713416, 1e-7),
+        (682, 925, 0.7076683, 0.7654066, 1e-7),
+        (51, 235, 0.1660633, 0.2752684, 1e-7),
+        (81, 263, 0.2527, 0.3676, 5e-5),
+        (15, 148, 0.0578, 0.1617, 5e-5),
+        (0, 20, 0.0, 0.1684, 5e-5),
+        (1, 29, 0.0009, 0.1776, 5e-5),
+    ],
+)
+def test_two_sided_exact_intervals_agree_with_r_and_newcombe(
+    hits: int, n: int, low: float, high: float, tolerance: float
+) -> None:
+    assert clopper_pearson(hits, n) == pytest.approx((low, high), abs=tolerance)
+
+
+def test_one_sided_exact_bounds_agree_with_r() -> None:
+    assert upper_bound(100, 200) == pytest.approx(0.560359, abs=1e-6)
+    assert lower_bound(100, 200) == pytest.approx(0.439641, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("hits", "n", "low", "high", "tolerance"),
+    [
+        (100, 200, 0.4313609, 0.5686391, 1e-7),
+        (81, 263, 0.2553, 0.3662, 5e-5),
+        (15, 148, 0.0624, 0.1605, 5e-5),
+        (0, 20, 0.0, 0.1611, 5e-5),
+        (1, 29, 0.0061, 0.1718, 5e-5),
+        (475, 500, 0.927, 0.966, 5e-4),
+    ],
+)
+def test_score_intervals_agree_with_newcombe(
+    hits: int, n: int, low: float, high: float, tolerance: float
+) -> None:
+    assert wilson(hits, n) == pytest.approx((low, high), abs=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("hits", "n", "at_50", "at_90", "at_95"),
+    [
+        (0, 60, 0.0115, 0.0377, 0.0487),
+        (1, 60, 0.0278, 0.0633, 0.0766),
+        (2, 60, 0.0443, 0.0863, 0.1012),
+        (3, 60, 0.0609, 0.1080, 0.1242),
+        (4, 60, 0.0774, 0.1289, 0.1461),
+        (5, 60, 0.0940, 0.1491, 0.1673),
+        (0, 150, 0.0046, 0.0152, 0.0198),
+        (0, 200, 0.0035, 0.0114, 0.0148),
+        (1, 200, 0.0084, 0.0193, 0.0235),
+        (2, 200, 0.0134, 0.0264, 0.0311),
+        (3, 200, 0.0183, 0.0331, 0.0383),
+        (4, 200, 0.0233, 0.0396, 0.0452),
+        (5, 200, 0.0283, 0.0459, 0.0518),
+    ],
+)
+def test_upper_bounds_agree_with_the_false_call_table_of_mil_hdbk_1823a(
+    hits: int, n: int, at_50: float, at_90: float, at_95: float
+) -> None:
+    bounds = [upper_bound(hits, n, confidence=level) for level in (0.5, 0.9, 0.95)]
+    assert bounds == pytest.approx([at_50, at_90, at_95], abs=1.01e-4)
+
+
+def test_how_many_parts_are_needed_with_some_misses() -> None:
+    needed = [parts_needed(0.10, escapes=misses) for misses in range(6)]
+    assert needed == [29, 46, 61, 76, 89, 103]
+    reached = [1 - upper_bound(misses, n) for misses, n in zip(range(6), needed, strict=True)]
+    wanted = [0.901855, 0.900976, 0.900365, 0.901130, 0.900101, 0.900644]
+    assert reached == pytest.approx(wanted, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("reliability", "confidence", "n"),
+    [
+        (0.90, 0.90, 22),
+        (0.90, 0.95, 29),
+        (0.95, 0.90, 45),
+        (0.95, 0.95, 59),
+        (0.98, 0.95, 149),
+        (0.99, 0.90, 230),
+        (0.99, 0.95, 299),
+        (0.999, 0.90, 2302),
+        (0.999, 0.95, 2995),
+    ],
+)
+def test_how_many_parts_without_a_miss(reliability: float, confidence: float, n: int) -> None:
+    assert parts_needed(1 - reliability, confidence=confidence) == n
+
+
+@pytest.mark.parametrize(
+    ("hits", "n", "bound"),
+    [
+        (0, 59, 0.0495076),
+        (1, 93, 0.0499940),
+        (2, 124, 0.0499002),
+        (0, 299, 0.0099691),
+        (1, 473, 0.0099897),
+    ],
+)
+def test_upper_bounds_at_the_edge(hits: int, n: int, bound: float) -> None:
+    assert upper_bound(hits, n) == pytest.approx(bound, abs=1e-7)
+
+
+@given(hits=st.integers(0, 40), more=st.integers(0, 400), confidence=st.floats(0.5, 0.999))
+def test_exact_bounds_enclose_the_rate(hits: int, more: int, confidence: float) -> None:
+    n = hits + more
+    if n:
+        low, high = clopper_pearson(hits, n, confidence=confidence)
+        assert 0 <= low <= hits / n <= high <= 1
+
+
+# The data set aSAH of the R package pROC: 113 patients, 41 with a poor outcome.
+OUTCOME = (
+    "00001101001011001011101000000000100110110000000001100010001010011101101111000110100000010000"
+    "000000001111110001000"
+)
+WFNS = (
+    "11113254125255125225211112121134214541425511241125521251222151125214524414121421232421451154"
+    "221113125225552445111"
+)
+S100B = """
+0.13 0.14 0.1 0.04 0.13 0.1 0.47 0.16 0.18 0.1 0.12 0.1 0.44 0.71 0.04 0.08 0.49 0.04 0.07 0.33
+0.09 0.09 0.07 0.11 0.07 0.17 0.07 0.11 0.13 0.19 0.05 0.16 0.41 0.14 0.34 0.35 0.48 0.09 0.96
+0.25 0.5 0.46 0.16 0.07 0.43 0.45 0.11 0.08 0.09 0.86 0.52 0.08 0.06 0.13 2.07 0.1 0.14 0.15 0.07
+0.06 0.77 0.05 0.09 0.3 0.03 0.09 0.04 0.23 0.7 0.09 0.27 0.71 0.08 0.26 0.08 0.16 0.09 0.13 0.1
+0.08 0.11 0.33 0.11 0.28 0.07 0.1 0.32 0.22 0.07 0.05 0.24 0.38 0.1 0.15 0.08 0.14 0.1 0.07 0.04
+0.19 0.56 0.14 0.58 0.32 0.82 0.74 0.15 0.47 0.17 0.44 0.15 0.5 0.48
+"""
+NDKA = """
+3.01 8.54 8.09 10.42 17.4 12.75 6 13.2 15.54 6.01 15.96 17.86 5.18 8.9 13.41 20.75 11.6 16.11
+32.37 54.82 32.41 49.94 40.34 9.47 6.29 12.53 6.54 6.3 80.3 12.8 9.8 9.81 9.85 18.21 5.03 14.04
+21.93 8.02 7.42 8.38 6.59 9.63 13.12 7.96 14.34 41.43 7.63 7.06 12.59 13.56 3.87 9.44 7.66 12.98
+419.19 27.19 22.27 9.95 21.22 11.73 10.4 58.83 6.39 11.09 12.22 13.67 17.21 22.63 12.9 9.7 21.57
+8.23 72.57 15.54 10.51 10.6 14.57 5.19 9.63 4.61 21.48 17.3 12.71 9.44 11.07 19.46 10.83 5.37
+11.97 7.75 9.83 10.55 28.49 8.53 12.57 12.9 46.83 11.68 12.67 9.01 9.57 34.06 11.72 14.26 47.61
+11.67 24.58 10.33 13.87 15.89 22.43 6.79 13.45
+"""
+POOR = np.array([symbol == "1" for symbol in OUTCOME])
+
+
+@pytest.mark.parametrize(
+    ("values", "auc", "variance"),
+    [
+        (list(map(float, WFNS)), 0.82367886, 0.00146991470882363),
+        (list(map(float, S100B.split())), 0.73136856, 0.00266868245717244),
+        (list(map(float, NDKA.split())), 0.611957994579946, 0.0031908105493913),
+    ],
+    ids=["wfns", "s100b", "ndka"],
+)
+def test_auc_and_its_delong_variance_agree_with_proc(
+    values: list[float], auc: float, variance: float
+) -> None:
+    scores = np.array(values)
+    assert len(scores) == len(POOR) == 113
+    assert ranking(scores, POOR)[0] == pytest.approx(auc, abs=5e-9)
+    assert delong_variance(scores, POOR) == pytest.approx(variance, abs=1e-12)
+
+
+def test_delong_interval_agrees_with_proc() -> None:
+    interval = delong_interval(np.array(list(map(float, NDKA.split()))), POOR)
+    assert interval == pytest.approx((0.501244999271703, 0.722670989888189), abs=1e-9)
+
+
+@given(
+    scores=st.lists(st.integers(0, 6), min_size=4, max_size=40),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=60)
+def test_ranking_agrees_with_scikit_learn(scores: list[int], seed: int) -> None:
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    values = np.array(scores, dtype=np.float64)
+    generator = np.random.default_rng(seed)
+    bad = generator.random(len(values)) < 0.4
+    bad[:2] = (True, False)
+    weights = generator.integers(1, 4, (1, len(values)))
+    auc, average = weighted_ranking(values, bad, weights)
+    assert auc[0] == pytest.approx(roc_auc_score(bad, values, sample_weight=weights[0]))
+    assert average[0] == pytest.approx(
+        average_precision_score(bad, values, sample_weight=weights[0])
+    )
+
+
+def test_resampling_single_parts_agrees_with_the_binomial() -> None:
+    hits = np.arange(400) < 60
+    bootstrap = GroupBootstrap(np.arange(400), seed=3)
+    low, high = percentiles(bootstrap.rates(hits, np.ones(400, dtype=np.bool_)))
+    assert (low, high) == pytest.approx(clopper_pearson(60, 400), abs=0.01)
+
+
+def test_the_same_seed_draws_the_same_groups() -> None:
+    groups = np.repeat(np.arange(8), 5)
+    hits = np.random.default_rng(0).random(40) < 0.3
+    every = np.ones(40, dtype=np.bool_)
+    one = GroupBootstrap(groups, seed=1).rates(hits, every)
+    assert (one == GroupBootstrap(groups, seed=1).rates(hits, every)).all()
+    assert not (one == GroupBootstrap(groups, seed=2).rates(hits, every)).all()
+
+
+def test_draws_without_a_bad_part_do_not_count() -> None:
+    groups = np.array([0, 0, 1, 1])
+    of = np.array([True, True, False, False])
+    rates = GroupBootstrap(groups, seed=0).rates(of, of)
+    assert 0 < len(rates) < 2000
+    assert (rates == 1).all()
+
+
+def test_design_effect_of_identical_and_of_unrelated_parts() -> None:
+    groups = np.repeat(np.arange(20), 10)
+    twins = np.repeat(np.random.default_rng(1).random(20) < 0.5, 10).astype(np.float64)
+    assert design_effect(twins, groups) == pytest.approx(10)
+    mixed = np.tile([1.0, 0.0], 100)
+    assert design_effect(mixed, groups) == 1
+    assert design_effect(mixed, np.arange(200)) == 1
+    assert design_effect(mixed, np.zeros(200, dtype=np.int64)) == 200
+    assert design_effect(np.zeros(200), groups) == 1
+
+
+def test_single_parts_are_worth_one_each_and_one_group_is_worth_one_part() -> None:
+    assert effective_size(50, 50, 1.0, level=0.95) == 50
+    assert effective_size(50, 1, 50.0, level=0.95) == 1
+    assert effective_size(50, 5, 1.0, level=0.95) < 50
+
+
+def test_bound_without_escapes_does_not_shrink_to_nothing() -> None:
+    groups = np.repeat(np.arange(10), 6)
+    scores = np.repeat(np.linspace(0, 1, 10), 6) + np.tile(np.linspace(0, 0.01, 6), 10)
+    bound = escape_bound(
+        np.zeros(60, dtype=np.bool_), scores, groups, GroupBootstrap(groups, seed=0)
+    )
+    assert bound.bootstrap == 0
+    assert bound.naive == pytest.approx(upper_bound(0, 60))
+    assert bound.design_effect > 4
+    assert bound.bound == bound.at_effective_size > 2 * bound.naive
+
+
+def test_bound_of_independent_parts_is_the_exact_one_or_wider() -> None:
+    scores = np.random.default_rng(5).random(60)
+    bound = escape_bound(
+        scores < 0.05, scores, np.arange(60), GroupBootstrap(np.arange(60), seed=0)
+    )
+    assert bound.design_effect == 1
+    assert bound.effective_size == 60
+    assert bound.naive == pytest.approx(upper_bound(bound.escapes, 60))
+    assert bound.bound == max(bound.naive, bound.bootstrap)
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 5)), min_size=3, max_size=60)
+)
+@settings(max_examples=60, deadline=None)
+def test_interval_of_a_rate_encloses_it(parts: list[tuple[bool, bool, int]]) -> None:
+    hits, of = np.array([p[0] for p in parts]), np.array([p[1] for p in parts])
+    if not of.any():
+        return
+    groups = number_groups([str(p[2]) for p in parts])
+    low, high = rate_interval(hits, of, groups, GroupBootstrap(groups, seed=0))
+    assert 0 <= low <= (hits & of).sum() / of.sum() <= high <= 1
+
+
+@pytest.mark.slow
+def test_bound_over_groups_covers_as_promised_and_the_naive_one_does_not() -> None:
+    """Escapes at a fixed limit; the groups' levels differ as much as the parts within them."""
+    generator = np.random.default_rng(20)
+    limit, misses, naive_misses, runs = -1.3, 0, 0, 300
+    truth = stats.norm.cdf(limit)
+    for _ in range(runs):
+        groups = np.repeat(np.arange(20), generator.integers(5, 16, 20))
+        level = np.sqrt(0.4) * generator.standard_normal(20)
+        scores = level[groups] + np.sqrt(0.6) * generator.standard_normal(len(groups))
+        bound = escape_bound(scores < limit, scores, groups, GroupBootstrap(groups, seed=0))
+        misses += bound.bound < truth
+        naive_misses += bound.naive < truth
+    # 5 % are promised; the upper limit of chance at 300 runs is 7.7 %.
+    assert misses / runs < 0.077
+    assert naive_misses / runs > 0.12

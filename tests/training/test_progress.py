@@ -1,0 +1,47 @@
+"""Outside a terminal, progress is a few plain lines and never a long silence."""
+
+from __future__ import annotations
+
+import pytest
+
+from training.progress import PlainLines, reporter
+
+
+def test_a_stage_begins_and_ends_with_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with reporter() as told:
+        assert isinstance(told, PlainLines)  # pytest's stderr is no terminal
+        for done in range(1, 101):
+            told.progress("features", done, 100)
+        told.progress("head", 5, 5)
+        told.say("so far")
+    out, err = capsys.readouterr()
+    assert out == ""
+    begun, ended, at_once, said = err.splitlines()
+    assert begun == "features: 1 of 100"
+    assert ended.startswith("features: 100 done in ")
+    assert at_once.startswith("head: 5 done in ")
+    assert said == "so far"
+
+
+def test_long_stages_speak_every_half_minute(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    now = 0.0
+    told = PlainLines(lambda: now)
+    for done in range(101):
+        told.progress("fine-tuning", done, 200)
+        now += 1.0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[1:] == [
+        "fine-tuning: 15%, about 170 s left",
+        "fine-tuning: 30%, about 140 s left",
+        "fine-tuning: 45%, about 110 s left",
+    ]
+
+
+def test_a_stage_of_the_same_name_is_announced_again(capsys: pytest.CaptureFixture[str]) -> None:
+    told = PlainLines()
+    for _ in range(2):
+        told.progress("test", 1, 2)
+        told.progress("test", 2, 2)
+    assert len(capsys.readouterr().err.splitlines()) == 4

@@ -1,0 +1,1 @@
+"""Making a model: labelled set -> manifest -> split -> fit -> calibrate -> limits -> package."""

@@ -1,0 +1,169 @@
+"""Cell features of every image, extracted once on the CPU through OpenVINO.
+
+The backbone of the `fast` preset is frozen, so its features are the same in every epoch, fold and
+split: `extract_features` runs it once an image, `FeatureCache.take` gives each fit its rows.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import openvino as ov
+
+from inspection.engines.export import onnx_bytes
+from inspection.engines.network import create_network
+from inspection.errors import ConfigurationError, EngineError, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from inspection.engines.network import Architecture, InspectionNetwork
+    from training.fit import FitSettings
+
+
+class Images(Protocol):
+    """A sequence of prepared images: (C, H, W) float32 each, in grey levels."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> NDArray[np.float32]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FeatureCache:
+    """What the frozen backbone says of each cell of each image.
+
+    Attributes:
+        cells: (N, h, w, C) float16.
+        source: what the features depend on, apart from the images.
+    """
+
+    cells: NDArray[np.float16]
+    source: tuple[object, ...]
+
+    def __post_init__(self) -> None:
+        if self.cells.ndim != 4 or self.cells.dtype != np.float16:
+            raise InputError(f"features of shape {self.cells.shape}, {self.cells.dtype}")
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def take(self, indices: Sequence[int] | NDArray[np.integer]) -> FeatureCache:
+        """The rows of these images, in this order."""
+        return FeatureCache(cells=self.cells[np.asarray(indices)], source=self.source)
+
+    def require(self, architecture: Architecture, images: int) -> None:
+        """Refuse features of another backbone, input or number of images.
+
+        Raises:
+            ConfigurationError: they do not fit.
+        """
+        if self.source != feature_source(architecture) or len(self) != images:
+            raise ConfigurationError(
+                "these features are of other images or another backbone, size or window",
+                remedy="Extract the features again with the settings of this fit.",
+            )
+
+
+def feature_source(architecture: Architecture) -> tuple[object, ...]:
+    """What the features depend on: backbone, its weights, input size, window, channels."""
+    return (
+        architecture.backbone,
+        architecture.backbone_sha256,
+        architecture.input_size_px,
+        architecture.window,
+        architecture.channels,
+    )
+
+
+def checked_image(images: Images, index: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """One image, float32 and contiguous.
+
+    Raises:
+        InputError: it has another shape, or a grey level that is not a finite number.
+    """
+    image = np.ascontiguousarray(images[index], dtype=np.float32)
+    if image.shape != shape:
+        raise InputError(f"image {index} has shape {image.shape}, the settings say {shape}")
+    if not np.isfinite(image).all():
+        raise InputError(f"image {index} holds a grey level that is not a finite number")
+    return image
+
+
+def extract_features(
+    images: Images,
+    settings: FitSettings,
+    *,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> FeatureCache:
+    """Cell features of all images.
+
+    Args:
+        images: (C, H, W) float32 each, of the size and channels in `settings`.
+        settings: backbone, input size, window, channels.
+        progress: called as ("features", done, total).
+
+    Raises:
+        ConfigurationError: the backbone cannot be had.
+        InputError: an image of another shape, or not finite.
+        EngineError: OpenVINO failed.
+    """
+    network = create_network(
+        settings.architecture(1), pretrained=settings.pretrained, weights=settings.weights
+    )
+    return extract_with(network, images, threads=settings.cores, progress=progress)
+
+
+def extract_with(
+    network: InspectionNetwork,
+    images: Images,
+    *,
+    threads: int,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> FeatureCache:
+    """`extract_features` with a network that exists already; only its trunk is used."""
+    architecture = network.architecture
+    shape = (architecture.channels, *architecture.input_size_px)
+    graph = onnx_bytes(network.trunk, shape, outputs=("cells",), any_batch=False)
+    try:
+        core = ov.Core()
+        model = core.read_model(graph)
+        # One image a core at a time: quicker than two cores on one image, and free of waiting.
+        compiled = core.compile_model(
+            model,
+            "CPU",
+            {
+                "PERFORMANCE_HINT": "THROUGHPUT",
+                "NUM_STREAMS": str(threads),
+                "INFERENCE_NUM_THREADS": threads,
+                "INFERENCE_PRECISION_HINT": "f32",
+            },
+        )
+        _, channels, height, width = tuple(compiled.outputs[0].shape)
+        cells = np.empty((len(images), height, width, channels), np.float16)
+        done = 0
+        lock = threading.Lock()
+
+        def keep(request: ov.InferRequest, index: int) -> None:
+            nonlocal done
+            cells[index] = request.get_output_tensor(0).data[0].transpose(1, 2, 0)
+            with lock:
+                done += 1
+                if progress is not None:
+                    progress("features", done, len(images))
+
+        queue = ov.AsyncInferQueue(compiled, threads)
+        queue.set_callback(keep)
+        for index in range(len(images)):
+            queue.start_async({0: checked_image(images, index, shape)[np.newaxis]}, index)
+        queue.wait_all()
+    except RuntimeError as error:
+        raise EngineError(f"OpenVINO could not extract the features: {error}") from error
+    if not np.isfinite(cells).all():
+        raise EngineError("the backbone gave features outside the range of float16")
+    return FeatureCache(cells=cells, source=feature_source(architecture))

@@ -1,0 +1,182 @@
+"""The limits between pass, review and fail, and what they were shown to hold.
+
+    probabilities of calibration parts -> novelty limit -> pass limit (escape bound) -> fail limit
+
+Why the pass limit may be chosen and bounded on the same parts. Let the n bad calibration parts be
+independent and put the limit at the (j+1)-th smallest of their probabilities, so that j of them
+lie below. Whatever the distribution, the chance that another bad part lies below that limit is
+itself distributed as Beta(j+1, n-j) (W. Conover, "Practical Nonparametric Statistics", tolerance
+limits; S. Wilks 1941). The Clopper-Pearson bound of j escapes in n is the upper quantile of just
+this distribution. So a limit at an order statistic that is fixed beforehand holds its bound with
+the confidence it says.
+
+For parts in groups the effective size takes the place of n. It depends on the data, so j is not
+fixed beforehand; going up from j = 0 and stopping at the first limit that misses the wanted rate
+keeps the confidence, as tests in a fixed order do (W. Maurer, L. Hothorn, W. Lehmacher 1995).
+A simulation in tests/training/test_operating_point.py shows it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from inspection.errors import DataError
+from inspection.verdict import Certificate, OperatingPoint
+from training.intervals import EscapeBound, GroupBootstrap, escape_bound, parts_needed
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CONFIDENCE = 0.95
+NOVELTY_QUANTILE = 0.995
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """An operating point, and how it came about.
+
+    Attributes:
+        bound: of the escape rate at the pass limit, with all that it comes from.
+        review_share: of the calibration parts, at these limits.
+        review_budget: what was allowed.
+        warnings: what a person should know.
+    """
+
+    operating_point: OperatingPoint
+    bound: EscapeBound
+    review_share: float
+    review_budget: float
+    warnings: tuple[str, ...]
+
+
+def choose_limits(
+    probability: NDArray[np.float64],
+    novelty: NDArray[np.float64],
+    bad: NDArray[np.bool_],
+    groups: NDArray[np.int64],
+    *,
+    wanted_escape_rate: float,
+    review_budget: float,
+    classes: int,
+    split_digest: str,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+) -> Chosen:
+    """Choose limits on the calibration parts; one limit serves all classes.
+
+    A part escapes when all its classes lie below their limits, so what counts is its largest
+    probability. Parts that go to review as novel are counted as if they were not, on the safe side.
+
+    Args:
+        probability: (n,) a part's largest calibrated probability.
+        novelty: (n,) a part's largest novelty.
+        bad: (n,).
+        groups: (n,) number of each part's group.
+        wanted_escape_rate: in 0..1, above 0.
+        review_budget: largest share of parts that may go to review, novel ones included.
+        classes: how many defect classes share the limits.
+        split_digest: of the split that the parts come from.
+        confidence: one-sided, of the escape bound.
+        seed: of the bootstrap.
+
+    Raises:
+        DataError: there is no bad part, or no good one.
+    """
+    if not bad.any() or bad.all():
+        raise DataError("the calibration parts are all good or all bad")
+    warnings: list[str] = []
+    novelty_limit = novelty_quantile(novelty)
+    pass_below, bound = _pass_limit(
+        probability[bad], groups[bad], wanted_escape_rate, confidence, seed
+    )
+    novel = novelty > novelty_limit
+    fail_from = _fail_limit(probability, novel, bad, pass_below, review_budget)
+    review = novel | ((probability >= pass_below) & (probability < fail_from))
+    review_share = float(review.mean())
+    if review_share > review_budget:
+        warnings.append(
+            f"{review_share:.1%} of the calibration parts are novel, more than the review budget"
+        )
+    certified = bound.bound <= wanted_escape_rate
+    more = 0
+    if not certified:
+        worth = bound.effective_size / bound.parts
+        needed = parts_needed(wanted_escape_rate, confidence=confidence)
+        more = max(1, math.ceil(needed / worth) - bound.parts)
+    certificate = Certificate(
+        wanted_escape_rate=wanted_escape_rate,
+        escape_bound=bound.bound,
+        naive_escape_bound=bound.naive,
+        confidence=confidence,
+        bad_parts=bound.parts,
+        groups=bound.groups,
+        certified=certified,
+        more_bad_parts_needed=more,
+    )
+    return Chosen(
+        operating_point=OperatingPoint(
+            pass_below=(pass_below,) * classes,
+            fail_from=(fail_from,) * classes,
+            novelty_limit=novelty_limit,
+            split_digest=split_digest,
+            certificate=certificate,
+        ),
+        bound=bound,
+        review_share=review_share,
+        review_budget=review_budget,
+        warnings=tuple(warnings),
+    )
+
+
+def novelty_quantile(novelty: NDArray[np.float64], quantile: float = NOVELTY_QUANTILE) -> float:
+    """The limit that a new part of the same kind exceeds with chance 1 - `quantile` or less.
+
+    The ceil((n+1) * quantile)-th smallest value (V. Vovk, A. Gammerman, G. Shafer, "Algorithmic
+    Learning in a Random World", split conformal prediction); the largest one when n is too small
+    for that, which a new part exceeds with chance 1 / (n+1).
+    """
+    rank = min(len(novelty), math.ceil((len(novelty) + 1) * quantile))
+    return float(np.sort(novelty)[rank - 1])
+
+
+def _pass_limit(
+    probability: NDArray[np.float64],
+    groups: NDArray[np.int64],
+    wanted: float,
+    confidence: float,
+    seed: int,
+) -> tuple[float, EscapeBound]:
+    """The highest limit of the fixed order that keeps its bound, or the lowest one of all."""
+    bootstrap = GroupBootstrap(groups, seed=seed)
+    kept: tuple[float, EscapeBound] | None = None
+    for limit in np.unique(probability).tolist():  # ascending; at the first one nothing escapes
+        escaped = probability < limit
+        bound = escape_bound(escaped, probability, groups, bootstrap, confidence=confidence)
+        if kept is None or bound.bound <= wanted:
+            kept = (limit, bound)
+        if bound.bound > wanted:
+            break
+    if kept is None:
+        raise DataError("no bad part to choose a limit on")
+    return kept
+
+
+def _fail_limit(
+    probability: NDArray[np.float64],
+    novel: NDArray[np.bool_],
+    bad: NDArray[np.bool_],
+    pass_below: float,
+    review_budget: float,
+) -> float:
+    """As high as the review budget allows, but no higher than where no good part fails any more."""
+    allowed = max(0, math.floor(review_budget * len(probability)) - int(novel.sum()))
+    suspect = np.sort(probability[~novel & (probability >= pass_below)])
+    within_budget = float(suspect[allowed]) if allowed < len(suspect) else 1.0
+    highest_good = float(probability[~bad].max())
+    above = probability[bad & (probability > highest_good)]
+    spares_all_good = float(above.min()) if len(above) else float(np.nextafter(highest_good, 2))
+    return max(pass_below, min(within_budget, spares_all_good))
