@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import stats
+from scipy import special  # not scipy.stats: that takes over a second to import
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,19 +57,19 @@ def upper_bound(hits: float, n: float, *, confidence: float = 0.95) -> float:
     """One-sided exact upper bound of a rate (Clopper, Pearson 1934); 1 when nothing was seen."""
     if n <= hits:
         return 1.0
-    return float(stats.beta.ppf(confidence, hits + 1, n - hits))
+    return float(special.betaincinv(hits + 1, n - hits, confidence))
 
 
 def lower_bound(hits: float, n: float, *, confidence: float = 0.95) -> float:
     """One-sided exact lower bound of a rate (Clopper, Pearson 1934)."""
     if hits <= 0:
         return 0.0
-    return float(stats.beta.ppf(1 - confidence, hits, n - hits + 1))
+    return float(special.betaincinv(hits, n - hits + 1, 1 - confidence))
 
 
 def wilson(hits: int, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
     """Two-sided score interval (Wilson 1927), for comparison with reports that use it."""
-    z = float(stats.norm.ppf(0.5 + confidence / 2))
+    z = float(special.ndtri(0.5 + confidence / 2))
     centre = (hits + z**2 / 2) / (n + z**2)
     half = z / (n + z**2) * math.sqrt(hits * (n - hits) / n + z**2 / 4)
     return centre - half, centre + half
@@ -123,7 +123,7 @@ def effective_size(n: int, groups: int, effect: float, *, level: float) -> float
     """
     if n < 2 or groups < 2:
         return min(float(n), 1.0)
-    ratio = float(stats.t.ppf(level, n - 1) / stats.t.ppf(level, groups - 1)) ** 2
+    ratio = float(special.stdtrit(n - 1, level) / special.stdtrit(groups - 1, level)) ** 2
     return min(float(n), n / effect * ratio)
 
 
@@ -310,10 +310,16 @@ def delong_variance(scores: NDArray[np.float64], bad: NDArray[np.bool_]) -> floa
     """
     high, low = scores[bad], scores[~bad]
     m, n = len(high), len(low)
-    both = stats.rankdata(np.concatenate([high, low]))
-    v10 = (both[:m] - stats.rankdata(high)) / n
-    v01 = 1 - (both[m:] - stats.rankdata(low)) / m
+    both = _midranks(np.concatenate([high, low]))
+    v10 = (both[:m] - _midranks(high)) / n
+    v01 = 1 - (both[m:] - _midranks(low)) / m
     return float(np.var(v10, ddof=1) / m + np.var(v01, ddof=1) / n)
+
+
+def _midranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ranks from 1; equal values share the mean of theirs."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[place])
 
 
 def delong_interval(
@@ -323,7 +329,7 @@ def delong_interval(
     auc, _ = ranking(scores, bad)
     if min(int(bad.sum()), int((~bad).sum())) < 2:
         return 0.0, 1.0
-    half = float(stats.norm.ppf(0.5 + confidence / 2)) * math.sqrt(delong_variance(scores, bad))
+    half = float(special.ndtri(0.5 + confidence / 2)) * math.sqrt(delong_variance(scores, bad))
     return max(0.0, auc - half), min(1.0, auc + half)
 
 
