@@ -12,7 +12,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from inspection.errors import PackageDamaged
+from inspection.errors import InspectionError
 from inspection.registry import Registry
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def _row(
     reference = f"{model}@{version}"
     try:
         package: ModelPackage = registry.load(reference)
-    except PackageDamaged as error:
+    except InspectionError as error:
         return {
             "model": reference,
             "product": "?",

@@ -97,22 +97,39 @@ class ModelPackage:
         """SHA-256 of model.safetensors: equal for equal data, seed and machine."""
         return self.files["model.safetensors"]
 
+    def read(self, name: str) -> bytes:
+        """A file of the package, held against its digest once more.
+
+        Raises:
+            PackageDamaged: it was changed since the package was loaded.
+        """
+        data = _read(self.folder / name)
+        if hashlib.sha256(data).hexdigest() != self.files[name]:
+            raise PackageDamaged(f"{self.folder / name} does not agree with its digest")
+        return data
+
     def report(self) -> dict[str, Any]:
         """The contents of report.json."""
-        loaded: dict[str, Any] = json.loads((self.folder / "report.json").read_bytes())
+        loaded: dict[str, Any] = json.loads(self.read("report.json"))
         return loaded
+
+
+def is_model_name(name: str) -> bool:
+    """Whether a model may be called so: letters, digits, `-`, `_` and `.`, and not hidden."""
+    plain = name.replace("-", "").replace("_", "").replace(".", "")
+    return plain.isalnum() and plain.isascii() and not name.startswith((".", "-"))
 
 
 def check_model_name(name: str) -> None:
     """Refuse a name that would not do as a folder's.
 
     Raises:
-        RecipeError: it is empty, hidden, or holds other than letters, digits, `-`, `_` and `.`.
+        RecipeError: `is_model_name` does not hold.
     """
-    plain = name.replace("-", "").replace("_", "").replace(".", "")
-    if not plain.isalnum() or not plain.isascii() or name.startswith((".", "-")):
+    if not is_model_name(name):
         raise RecipeError(
-            f"{name!r} cannot be a model's name: use letters, digits, '-', '_' and '.'"
+            f"{name!r} cannot be a model's name",
+            remedy="Choose a name of letters, digits, '-', '_' and '.', such as knuckles.",
         )
 
 

@@ -319,38 +319,45 @@ class InForce:
 def disposition_in_force(entries: Iterable[Entry]) -> InForce | None:
     """What stands for a part after its records, given in the order in which they were added.
 
-    The latest inspection that counts stands, with two exceptions: a fail stays until a person
-    decides otherwise or the part comes back after rework, and a person's decision stands until
-    the part is inspected again: a pass that is decided later on an inspection from before the one
-    that stands lifts nothing. Audits, challenges and simulated inspections change nothing.
+    The latest inspection that counts stands. Audits, challenges and simulated inspections do not
+    count. A fail stays through rechecks; after rework an inspection lifts a fail of the machine's,
+    and turns one of a person's into a review, because a station's word is not a person's.
+
+    A person's decision stands until the part is inspected again. A pass that is decided late, on an
+    inspection from before the one that stands, lifts nothing; a fail always counts, on an audit
+    too, but for challenges and simulated inspections, which are not of the part.
     """
     stands: InForce | None = None
-    counted: list[str] = []
+    audits: set[str] = set()
+    turns: dict[str, int] = {}  # inspections that a decision can be about; an audit's is the last
+    turn = -1  # of the inspection that stands
     for entry in entries:
         if isinstance(entry, ReviewRecord):
-            if entry.inspection_id not in counted:
+            decided = turns.get(entry.inspection_id)
+            audit = entry.inspection_id in audits
+            late = decided is not None and decided < turn
+            if decided is None or (entry.disposition == "pass" and (late or audit)):
                 continue
-            late = stands is not None and counted.index(entry.inspection_id) < counted.index(
-                stands.inspection_id
+            turn = max(turn, decided)
+            stands = InForce(
+                disposition=entry.disposition,
+                inspection_id=entry.inspection_id,
+                review_id=entry.id,
+                why=f"decided by {entry.reviewer}: {entry.reason}",
             )
-            if entry.disposition == "fail" or not late:
-                stands = InForce(
-                    disposition=entry.disposition,
-                    inspection_id=entry.inspection_id,
-                    review_id=entry.id,
-                    why=f"decided by {entry.reviewer}: {entry.reason}",
-                )
             continue
+        if entry.reason == "audit":
+            audits.add(entry.id)
+            turns[entry.id] = max(turns.values(), default=-1)
         if entry.reason in NOT_COUNTED:
             continue
-        counted.append(entry.id)
-        failed = stands is not None and stands.disposition == "fail"
-        if failed and entry.disposition != "fail" and entry.reason != "after-rework":
-            continue
-        stands = InForce(
-            disposition=entry.disposition,
-            inspection_id=entry.id,
-            review_id=None,
-            why=f"attempt {entry.attempt}, {entry.reason}",
-        )
+        turns[entry.id] = max(turns.values(), default=-1) + 1
+        disposition, why = entry.disposition, f"attempt {entry.attempt}, {entry.reason}"
+        if stands is not None and stands.disposition == "fail" and disposition != "fail":
+            if entry.reason != "after-rework":
+                continue
+            if stands.review_id is not None:
+                disposition, why = "review", f"{why}; a person failed it before, a person decides"
+        turn = turns[entry.id]
+        stands = InForce(disposition=disposition, inspection_id=entry.id, review_id=None, why=why)
     return stands

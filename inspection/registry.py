@@ -23,7 +23,7 @@ from inspection.errors import (
     QualityGateError,
     RegistryError,
 )
-from inspection.package import ModelPackage, check_model_name, load_package
+from inspection.package import ModelPackage, check_model_name, is_model_name, load_package
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,6 +53,14 @@ class Promotion:
         return f"{self.model}@{self.version}"
 
 
+def _whoever() -> str:
+    """The user's name; in a container whose user has none, the number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid:{os.getuid()}"
+
+
 class Registry:
     """The weights folder: packages, and the log of promotions."""
 
@@ -67,7 +75,7 @@ class Registry:
         return sorted(
             (model.name, int(version.name))
             for model in self.root.iterdir()
-            if model.is_dir()
+            if model.is_dir() and is_model_name(model.name)
             for version in model.iterdir()
             if version.name.isdigit()
         )
@@ -209,7 +217,7 @@ class Registry:
                     model=package.document.model,
                     version=package.document.version,
                     digest=package.digest,
-                    by=getpass.getuser(),
+                    by=_whoever(),
                     certified=package.document.operating_point.certificate.certified,
                     accepted_risk=accept_risk,
                     previous=hashlib.sha256(lines[-1]).hexdigest() if lines else FIRST_LINK,

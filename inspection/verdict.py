@@ -89,8 +89,12 @@ class Certificate:
         rates = (self.wanted_escape_rate, self.escape_bound, self.naive_escape_bound)
         if not all(0 <= rate <= 1 for rate in rates) or not 0 < self.confidence < 1:
             raise RecipeError("rates lie in 0..1 and the confidence between 0 and 1")
-        if self.certified and self.escape_bound > self.wanted_escape_rate:
-            raise RecipeError("a certificate cannot claim more than its bound")
+        if min(self.bad_parts, self.groups, self.more_bad_parts_needed) < 0:
+            raise RecipeError("a certificate counts from 0")
+        if self.certified and (
+            self.escape_bound > self.wanted_escape_rate or not (self.bad_parts and self.groups)
+        ):
+            raise RecipeError("a certificate cannot claim more than its bound and its parts show")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +115,8 @@ class OperatingPoint:
         if not self.pass_below or len(self.pass_below) != len(self.fail_from):
             raise RecipeError("an operating point needs both limits for every class")
         for low, high in zip(self.pass_below, self.fail_from, strict=True):
-            if not (math.isfinite(low) and math.isfinite(high) and 0 <= low <= high):
-                raise RecipeError(f"limits {low} and {high} are not in order")
+            if not (0 <= low <= 1 and low <= high < math.inf):
+                raise RecipeError(f"limits {low} and {high} are not in order, or above 1")
         if not math.isfinite(self.novelty_limit) or self.novelty_limit < 0:
             raise RecipeError(f"novelty limit {self.novelty_limit} makes no sense")
 
@@ -157,6 +161,10 @@ class Verdict:
             raise EngineError(f"{self.disposition!r} is not a disposition")
         if self.disposition == "pass" and (self.findings or self.reasons or not self.probability):
             raise EngineError("a pass has no findings and no reasons, and it has probabilities")
+        if self.novelty is None and self.disposition == "pass":
+            raise EngineError("a pass needs a novelty")
+        if self.novelty is not None and not math.isfinite(self.novelty):
+            raise EngineError(f"novelty {self.novelty} is not a number")
         if self.disposition != "pass" and not self.reasons:
             raise EngineError("whatever is not a pass says why")
         if not all(0 <= p <= 1 for p in self.probability.values()):

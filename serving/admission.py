@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from inspection.pipeline import Line
     from serving.state import Server
 
 IMAGE_FIELD: Final = "image"
@@ -50,7 +49,6 @@ class Arrival:
     data: bytes
     declared: str | None
     request: InspectionRequest
-    line: Line
     received_at: datetime
 
 
@@ -65,7 +63,6 @@ async def admit(request: Request, server: Server) -> Arrival:
         ImageTooLarge: the body is longer than the limit; the rest of it was not read.
         RequestError: a field is missing, unknown, given twice or has no meaning.
         SerialError: the serial does not fit the product's format.
-        UnknownProduct, ConfigurationError: see `Server.line`.
     """
     key = _idempotency_key(request)
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -82,9 +79,9 @@ async def admit(request: Request, server: Server) -> Arrival:
                 remedy="Send all fields as parts of the form.",
             )
         data, declared, pairs = await _read_form(request, limit)
-        understood, line = _understood(server, pairs, key)
+        understood = _understood(server, pairs, key)
     elif content_type in MEDIA_TYPES:
-        understood, line = _understood(server, request.query_params.multi_items(), key)
+        understood = _understood(server, request.query_params.multi_items(), key)
         _check_length(request, limit, limit)
         body = bytearray()
         async for chunk in _counted(request, limit, limit):
@@ -101,7 +98,6 @@ async def admit(request: Request, server: Server) -> Arrival:
         data=data,
         declared=declared,
         request=understood,
-        line=line,
         received_at=datetime.now(UTC),
     )
 
@@ -169,16 +165,13 @@ def refuse_unknown(names: Iterable[str], known: Iterable[str]) -> None:
             raise RequestError(f"`{name}` comes {count} times", remedy="Send it once.")
 
 
-def _understood(
-    server: Server, pairs: Iterable[tuple[str, str]], key: str
-) -> tuple[InspectionRequest, Line]:
-    """The request in normal form, so that equal requests have equal digests, and its line."""
+def _understood(server: Server, pairs: Iterable[tuple[str, str]], key: str) -> InspectionRequest:
+    """The request in normal form, so that equal requests have equal digests."""
     fields = fields_of(pairs)
-    line = server.line(fields.product)
     values = fields.model_dump()
     if fields.serial is not None:
         values["serial"] = server.written_serial(fields.serial, fields.product)
-    return InspectionRequest(**values, idempotency_key=key), line
+    return InspectionRequest(**values, idempotency_key=key)
 
 
 def _idempotency_key(request: Request) -> str:

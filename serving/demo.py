@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import random
+import re
 import secrets
-import socket
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from inspection.cli import DEBUG_VARIABLE
 from inspection.errors import ConfigurationError, EngineError, InspectionError
 from inspection.serials import SerialFormat
 from serving.client import StationClient
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
 DATA_SET = "elpv"
 PRODUCT = "elpv-cell"
 SERIALS = SerialFormat(length=10)
-FIRST_PORT = 8400
 SEED = 7
 PARTS = 60
 DATA_DIR = Path("var/demo")
@@ -71,7 +72,7 @@ class Steps:
         self.seconds[name] = time.perf_counter() - start
 
 
-def run(*, once: bool, data_dir: Path = DATA_DIR, weights_dir: Path = Path("weights")) -> None:
+def run(*, once: bool) -> None:
     """Walk the whole way once; then serve until Ctrl-C, or stop when `once`.
 
     Raises:
@@ -93,7 +94,7 @@ def run(*, once: bool, data_dir: Path = DATA_DIR, weights_dir: Path = Path("weig
             *("--serial-length", str(SERIALS.length)),
             "--compare-random",
         )
-        reference = _newest(DATA_SET, weights_dir)
+        reference = _newest(DATA_SET)
     with steps.step("promote"):
         console.print("So few bad parts certify little, so the promotion says what is accepted:")
         _verb(
@@ -101,11 +102,11 @@ def run(*, once: bool, data_dir: Path = DATA_DIR, weights_dir: Path = Path("weig
             *("--accept-risk", "demonstration on public images; no part is shipped on it"),
         )
     with steps.step("start the server"):
-        server, address = _start_server(data_dir, weights_dir)
+        server, address = _start_server()
     try:
-        _walk(steps, address, reference, data_dir)
+        _walk(steps, address, reference)
         with steps.step("verify the records"):
-            _verb("verify", "--data-dir", str(data_dir))
+            _verb("verify", "--data-dir", str(DATA_DIR))
         _print_seconds(console, steps)
         console.print(f"\nThe page: [bold]{address}/[/bold]   the API: {address}/docs")
         if not once:
@@ -113,13 +114,13 @@ def run(*, once: bool, data_dir: Path = DATA_DIR, weights_dir: Path = Path("weig
             _wait(server)
     finally:
         _stop(server)
-    console.print("Stopped. The records stay in " + str(data_dir))
+    console.print("Stopped. The records stay in " + str(DATA_DIR))
 
 
-def _walk(steps: Steps, address: str, reference: str, data_dir: Path) -> None:
+def _walk(steps: Steps, address: str, reference: str) -> None:
     console = steps.console
     with steps.step("choose 60 test parts"):
-        table = data_dir / "test-parts.csv"
+        table = DATA_DIR / "test-parts.csv"
         _verb("evaluate", reference, DATA_SET, "--csv", str(table), quiet=True)
         samples = _choose(table)
     with steps.step(f"as a station: POST {PARTS} images"), StationClient(address) as station:
@@ -220,10 +221,8 @@ def _choose(table: Path) -> list[Sample]:
     return chosen
 
 
-def _newest(model: str, weights_dir: Path) -> str:
-    listed = _verb(
-        "models", "--weights-dir", str(weights_dir), "list", "--format", "json", quiet=True
-    )
+def _newest(model: str) -> str:
+    listed = _verb("models", "list", "--format", "json", quiet=True)
     references = [str(row["model"]) for row in json.loads(listed)]
     ours = [reference for reference in references if reference.startswith(f"{model}@")]
     return max(ours, key=lambda reference: int(reference.partition("@")[2]))
@@ -239,6 +238,7 @@ def _verb(*words: str, quiet: bool = False) -> str:
         stdout=subprocess.PIPE if quiet else None,
         stderr=subprocess.PIPE if quiet else None,
         text=True,
+        env=_environment(),
         check=False,
     )
     if done.returncode != 0:
@@ -250,30 +250,25 @@ def _verb(*words: str, quiet: bool = False) -> str:
     return str(done.stdout) if quiet else ""
 
 
-def _start_server(data_dir: Path, weights_dir: Path) -> tuple[subprocess.Popen[bytes], str]:
-    data_dir.mkdir(parents=True, exist_ok=True)
-    port = _free_port()
-    words = ["serve", "--port", str(port), "--data-dir", str(data_dir)]
-    words += ["--weights-dir", str(weights_dir)]
+def _start_server() -> tuple[subprocess.Popen[bytes], str]:
+    DATA_DIR.mkdir(parents=True, exist_ok=True)
+    words = ["serve", "--port", "0", "--data-dir", str(DATA_DIR)]
     print(f"$ inspection {' '.join(words)}", flush=True)
-    log = data_dir / "server.log"
+    log = DATA_DIR / "server.log"
     with log.open("wb") as output:
         server = subprocess.Popen(
             [sys.executable, "-m", "inspection.cli", *words],
             stdout=output,
             stderr=subprocess.STDOUT,
+            env=_environment(),
             start_new_session=True,  # Ctrl-C reaches the demo, which stops the server in order
         )
-    address = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline and server.poll() is None:
-        try:
-            answer = httpx.get(f"{address}/readyz", params={"product": PRODUCT}, trust_env=False)
-            if answer.status_code == 200:
-                print(f"ready at {address}", flush=True)
-                return server, address
-        except httpx.TransportError:
-            pass
+        ready = re.search(r"ready at (http://\S+)", log.read_text(errors="replace"))
+        if ready:
+            print(f"ready at {ready[1]}", flush=True)
+            return server, ready[1]
         time.sleep(0.1)
     _stop(server)
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
@@ -283,19 +278,10 @@ def _start_server(data_dir: Path, weights_dir: Path) -> tuple[subprocess.Popen[b
     )
 
 
-def _free_port() -> int:
-    for port in range(FIRST_PORT, FIRST_PORT + 100):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise ConfigurationError(
-        f"ports {FIRST_PORT} to {FIRST_PORT + 99} are all in use",
-        remedy="Stop what listens on one of them.",
-    )
+def _environment() -> dict[str, str]:
+    """This process's, without settings of a plant's server: the demo has folders of its own."""
+    own = (DEBUG_VARIABLE,)
+    return {k: v for k, v in os.environ.items() if not k.startswith("INSPECTION_") or k in own}
 
 
 def _wait(server: subprocess.Popen[bytes]) -> None:

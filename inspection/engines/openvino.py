@@ -59,6 +59,12 @@ class OpenVinoEngine:
             self._compiled = core.compile_model(model, "CPU", options)
             chosen = self._compiled.get_property("INFERENCE_PRECISION_HINT")
             self.precision = str(chosen.to_string())
+            if precision is not None and self.precision != precision:
+                raise EngineError(
+                    f"this CPU runs the network in {self.precision}; its limits were fitted in "
+                    f"{precision}",
+                    remedy="Train the model again in f32, which every CPU has.",
+                )
             self._request = self._compiled.create_infer_request()
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot load the network: {error}") from error
@@ -71,9 +77,14 @@ class OpenVinoEngine:
 
     @classmethod
     def for_package(cls, package: ModelPackage, *, threads: int | None = None) -> OpenVinoEngine:
-        """The engine that serves `package`, at the precision its limits were fitted at."""
+        """The engine that serves `package`, at the precision its limits were fitted at.
+
+        Raises:
+            PackageDamaged: the graph was changed since the package was loaded.
+            EngineError: this CPU has not that precision, or cannot load the graph.
+        """
         return cls(
-            package.folder / "model.onnx",
+            package.read("model.onnx"),
             precision=package.document.precision,
             threads=threads,
         )

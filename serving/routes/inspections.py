@@ -148,12 +148,13 @@ async def _judge(
             request.capture_id,
             request.digest(hashlib.sha256(arrival.data).hexdigest()),
         )
-        if known is not None:
+        if known is not None:  # an answer once given stands, whatever became of the product
             return known, True
+        line = server.line(request.product)
         record = inspect_part(
             arrival.data,
             request,
-            arrival.line,
+            line,
             declared=arrival.declared,
             received_at=arrival.received_at,
             principal=key_name,

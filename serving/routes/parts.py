@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Request
 
 from inspection.errors import NotFound, SerialError
 from inspection.names import normalise_trace_id
-from inspection.record import disposition_in_force
+from inspection.record import UNREAD, disposition_in_force
 from serving.auth import Reader
 from serving.routes.documenting import problems, sample
 from serving.schemas import InspectionDetail, Part
@@ -16,7 +16,6 @@ from serving.state import Server, server_of
 
 router = APIRouter(prefix="/v1", tags=["Parts"])
 
-UNREAD = "unread:"
 Text = Annotated[str, Path(min_length=1, max_length=200)]
 
 

@@ -302,7 +302,28 @@ def test_fail_that_a_person_decided_is_lifted_by_no_recheck() -> None:
     record = inspected("review")
     failed = make_review(record.id, disposition="fail")
     assert stands(record, failed, inspected("pass", "recheck", 2)) == "fail"
-    assert stands(record, failed, inspected("pass", "after-rework", 2)) == "pass"
+
+
+def test_rework_lifts_a_fail_of_the_machines_and_sends_one_of_a_persons_to_a_person() -> None:
+    record = inspected("review")
+    failed = make_review(record.id, disposition="fail")
+    reworked = inspected("pass", "after-rework", 2)
+    assert stands(record, failed, reworked) == "review"
+    assert stands(record, failed, reworked, make_review(reworked.id, disposition="pass")) == "pass"
+
+
+def test_a_persons_fail_on_an_audit_counts_and_a_pass_does_not() -> None:
+    first, audit = inspected("pass"), inspected("fail", "audit")
+    assert stands(first, audit, make_review(audit.id, disposition="fail")) == "fail"
+    failed, again = inspected("fail"), inspected("pass", "audit")
+    assert stands(failed, again, make_review(again.id, disposition="pass")) == "fail"
+    alone = inspected("review", "audit")
+    decided = make_review(alone.id, disposition="fail")
+    assert stands(alone, decided) == "fail"
+    assert stands(alone, decided, inspected("pass")) == "fail"
+    for reason in ("challenge", "simulated"):
+        aside = inspected("fail", reason)
+        assert stands(first, aside, make_review(aside.id, disposition="fail")) == "pass"
 
 
 def test_pass_decided_late_on_an_older_inspection_lifts_no_newer_fail() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from typing import TYPE_CHECKING
 
@@ -104,6 +105,22 @@ def test_another_package_in_the_place_of_the_promoted_one_is_refused(tmp_path: P
     write_spot_package(tmp_path, gain=1.0)
     with pytest.raises(PackageDamaged, match="not the package that was promoted"):
         registry.promoted("KN-42")
+
+
+def test_a_user_without_a_name_is_logged_by_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    assert registry_with(tmp_path, 1).promote("spot@1").by == "uid:54321"
+
+
+def test_folders_that_are_not_models_are_passed_over(tmp_path: Path) -> None:
+    registry = registry_with(tmp_path, 1)
+    (tmp_path / "my notes" / "1").mkdir(parents=True)
+    (tmp_path / ".building-x" / "1").mkdir(parents=True)
+    assert registry.packages() == [("spot", 1)]
 
 
 def test_an_unknown_version_names_those_there_are(tmp_path: Path) -> None:

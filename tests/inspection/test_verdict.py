@@ -159,6 +159,9 @@ def test_verdicts_that_contradict_themselves_cannot_be_built() -> None:
         Verdict(disposition="ok", probability={"pore": 0.9}, novelty=0.0)  # type: ignore[arg-type]
     with pytest.raises(EngineError):
         Verdict(disposition="pass", probability={"pore": math.nan}, novelty=0.0)
+    for novelty in (None, math.nan, math.inf):
+        with pytest.raises(EngineError, match="novelty"):
+            Verdict(disposition="pass", probability={"pore": 0.1}, novelty=novelty)
 
 
 @pytest.mark.parametrize(
@@ -169,6 +172,7 @@ def test_verdicts_that_contradict_themselves_cannot_be_built() -> None:
         {"fail_from": (0.8,)},
         {"novelty_limit": math.nan},
         {"novelty_limit": math.inf},
+        {"pass_below": (2.0, 0.3), "fail_from": (3.0, 0.7)},
     ],
 )
 def test_limits_that_make_no_sense_cannot_be_built(change: dict[str, object]) -> None:
@@ -183,3 +187,7 @@ def test_calibrations_and_certificates_that_make_no_sense_cannot_be_built() -> N
         Calibration(slope=(math.nan,), intercept=(0.0,))
     with pytest.raises(RecipeError, match="claim"):
         dataclasses.replace(CERTIFICATE, escape_bound=0.02)
+    with pytest.raises(RecipeError, match="claim"):
+        dataclasses.replace(CERTIFICATE, bad_parts=0)
+    with pytest.raises(RecipeError, match="counts from 0"):
+        dataclasses.replace(CERTIFICATE, bad_parts=-3)

@@ -86,6 +86,16 @@ def test_the_same_request_gets_the_stored_answer(live: Live) -> None:
     ]
 
 
+def test_an_answer_once_given_stands_when_the_product_is_no_longer_served(site: Path) -> None:
+    with running(settings_in(site)) as first:
+        given = first.post(GOOD, capture_id="kept", serial=serial(3))
+        assert given.status_code == 201
+    with running(settings_in(site, products=("OTHER",))) as later:
+        again = later.post(GOOD, capture_id="kept", serial=serial(3))
+        assert (again.status_code, again.json()) == (200, given.json())
+        assert later.post(GOOD, capture_id="new", serial=serial(3)).status_code == 404
+
+
 def test_the_time_zone_does_not_make_another_request(live: Live) -> None:
     live.post(BAD, capture_id="zone", captured_at="2026-11-21T10:00:00Z")
     again = live.post(BAD, capture_id="zone", captured_at="2026-11-21T19:00:00+09:00")

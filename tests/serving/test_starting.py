@@ -298,7 +298,7 @@ def test_check_says_what_it_found(run_serve: Callable[..., Done]) -> None:
         ((), {"INSPECTION_SERVER_PORT": "1"}, 2, "INSPECTION_SERVER__PORT"),
         ((), {"INSPECTION_SERVER__PORT": "many"}, 2, "server.port"),
         (("--host", "192.0.2.1"), {}, 4, "cannot listen on 192.0.2.1"),
-        (("--data-dir", "/dev/null/x"), {}, 4, "/dev/null/x"),
+        (("--port", "0", "--data-dir", "/dev/null/x"), {}, 4, "/dev/null/x"),
     ],
 )
 def test_what_keeps_it_from_starting_is_said_in_one_line(

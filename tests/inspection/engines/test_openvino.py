@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -9,7 +12,7 @@ import numpy as np
 import pytest
 
 from inspection.engines.openvino import OpenVinoEngine
-from inspection.errors import EngineError
+from inspection.errors import EngineError, PackageDamaged
 from tests.spot_model import part_image, spot_graph, write_spot_package
 
 if TYPE_CHECKING:
@@ -80,6 +83,33 @@ def test_nonsense_is_an_error_not_an_answer() -> None:
     engine = OpenVinoEngine(spot_graph())
     with pytest.raises(EngineError, match=r"finite|novelty"):
         engine.infer([np.full((1, 64, 64), np.nan, np.float32)])
+
+
+def test_a_cpu_without_the_packages_precision_is_refused() -> None:
+    """The variable makes oneDNN take this CPU for one of 2013, which has no f16."""
+    code = (
+        "import sys; sys.path[:0] = sys.argv[1:]\n"
+        "from inspection.engines.openvino import OpenVinoEngine\n"
+        "from inspection.errors import EngineError\n"
+        "from tests.spot_model import spot_graph\n"
+        "OpenVinoEngine(spot_graph(), precision='f32')\n"
+        "try:\n    OpenVinoEngine(spot_graph(), precision='f16')\n"
+        "except EngineError as error:\n    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *sys.path],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"},
+    )
+    assert "its limits were fitted in f16" in done.stdout, done.stderr
+
+
+def test_a_graph_that_changed_after_its_package_was_loaded_is_refused(tmp_path: Path) -> None:
+    package = write_spot_package(tmp_path)
+    (package.folder / "model.onnx").write_bytes(spot_graph(gain=1.0))
+    with pytest.raises(PackageDamaged, match=r"model\.onnx"):
+        OpenVinoEngine.for_package(package)
 
 
 def test_a_graph_that_is_not_ours_is_refused() -> None:
