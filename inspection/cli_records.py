@@ -8,6 +8,7 @@ db    status | upgrade       whether the tables fit this release, and making the
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -122,7 +123,9 @@ def _show_report(report: VerifyReport, data_dir: Path, expected: Sequence[TreeHe
     click.echo("")
     click.echo(_PROVES)
     click.echo("")
-    click.echo(f"  inspection verify --expect {report.head}")
+    click.echo(
+        f"  inspection verify --data-dir {shlex.quote(str(data_dir))} --expect {report.head}"
+    )
 
 
 def _progress(shown: bool) -> Callable[[int, int], None] | None:

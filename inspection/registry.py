@@ -175,17 +175,18 @@ class Registry:
         if not lines:
             raise NoPromotedModel(f"no model is promoted for product {product}")
         served: list[Promotion] = []
-        for line in lines:  # a rollback goes one step back along the promotions
-            if line.action == "promote":
-                served.append(line)
-            elif len(served) > 1:
+        for line in lines:  # a rollback goes one step back along the packages that served
+            if line.action == "rollback" and len(served) > 1:
                 served.pop()
+            elif not served or served[-1].digest != line.digest:
+                served.append(line)
         if len(served) < 2:
             raise RegistryError(
                 f"{product}: nothing was promoted before {lines[-1].reference}",
                 remedy="Promote the version you want by name.",
             )
-        return self._append("rollback", self._verified(served[-2]), "rolled back")
+        before = served[-2]
+        return self._append("rollback", self._verified(before), before.accepted_risk)
 
     def _verified(self, line: Promotion) -> ModelPackage:
         package = load_package(self.root / line.model / str(line.version))

@@ -204,7 +204,8 @@ def decide(
         probability = float(probabilities[k])
         if probability < operating_point.pass_below[k]:
             continue
-        limit = min(operating_point.pass_below[k], float(local[k].max()))
+        # Half of the peak: with a low pass limit the box would take in half of the image.
+        limit = max(operating_point.pass_below[k], 0.5 * float(local[k].max()))
         findings.append(
             Finding(
                 defect_class=recipe.classes[k],

@@ -123,7 +123,14 @@ def open_server(settings: Settings, *, make_engine: MakeEngine | None = None) ->
         stack.callback(records.close)
         registry = Registry(settings.weights_dir)
         lines: dict[str, Line | InspectionError] = {}
-        for product in settings.products or sorted(registry.current()):
+        products = settings.products or sorted(registry.current())
+        if not products:
+            raise NoPromotedModel(
+                f"no model is promoted in {settings.weights_dir}, so there is nothing to serve",
+                remedy="Run `inspection models promote MODEL@VERSION`, or name the right folder "
+                "with --weights-dir.",
+            )
+        for product in products:
             try:
                 package = _promoted(registry, product)
                 engine = (make_engine or warm_engine)(package, settings)

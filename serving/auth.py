@@ -178,6 +178,11 @@ def _secret(request: Request) -> str | None:
 
 
 def _challenge(request: Request) -> str:
-    """A browser that opens a page gets asked for name and password; everybody else for a key."""
-    page = request.method == "GET" and "text/html" in request.headers.get("accept", "")
-    return _BASIC if page else 'Bearer realm="inspection"'
+    """A browser gets asked for name and password, everybody else for a key.
+
+    Browsers tell what they fetch something for (Sec-Fetch-Dest); one that is told Bearer for a
+    picture does not send the password that it has for the page.
+    """
+    accepts_pages = "text/html" in request.headers.get("accept", "")
+    browser = accepts_pages or "sec-fetch-dest" in request.headers
+    return _BASIC if request.method == "GET" and browser else 'Bearer realm="inspection"'

@@ -31,7 +31,7 @@ PREFIX: Final = "INSPECTION_"
 NESTING: Final = "__"
 DEFAULT_FILE: Final = Path("inspection.toml")
 CONFIG_VARIABLE: Final = "INSPECTION_CONFIG"
-OTHER_VARIABLES: Final = frozenset({CONFIG_VARIABLE, "INSPECTION_DEBUG"})
+OTHER_VARIABLES: Final = frozenset({CONFIG_VARIABLE, "INSPECTION_DATASETS_DIR", "INSPECTION_DEBUG"})
 """Variables that are ours, but not settings."""
 
 

@@ -86,9 +86,6 @@ def checks_of(server: Server, product: str | None = None) -> list[Check]:
             if newer_promotion(line, promoted.get(name)):
                 detail += f"; {promoted[name].reference} waits for a restart"
             checks.append(Check(name=check, ok=True, detail=detail))
-    if not server.lines:
-        detail = "no product is listed, and no model is promoted"
-        checks.append(Check(name="products", ok=False, detail=detail))
     return checks
 
 

@@ -51,6 +51,17 @@ def test_promote_and_roll_back(tmp_path: Path) -> None:
     assert [line.action for line in registry.history()] == ["promote"] * 3 + ["rollback"] * 2
 
 
+def test_promoting_twice_does_not_make_a_rollback_go_nowhere(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    write_spot_package(tmp_path, certified=False)
+    write_spot_package(tmp_path)
+    registry.promote("spot@1", accept_risk="trial run")
+    registry.promote("spot@2")
+    registry.promote("spot@2")
+    line = registry.rollback("KN-42")
+    assert (line.reference, line.accepted_risk) == ("spot@1", "trial run")
+
+
 def test_products_do_not_disturb_each_other(tmp_path: Path) -> None:
     registry = registry_with(tmp_path, 1)
     write_spot_package(tmp_path, product="AX-7", model="axle")

@@ -16,7 +16,13 @@ import httpx
 import pytest
 
 from inspection.cli import main
-from inspection.errors import ConfigurationError, EngineError, RecordError, RegistryError
+from inspection.errors import (
+    ConfigurationError,
+    EngineError,
+    NoPromotedModel,
+    RecordError,
+    RegistryError,
+)
 from inspection.registry import LOG_NAME, Registry
 from inspection.stores.sql import SqlRecordStore
 from serving.app import warm_engine
@@ -116,11 +122,18 @@ def test_readiness_of_a_product_that_is_not_listed(live: Live) -> None:
     assert live.http.get("/readyz?product=KN-43").status_code == 404
 
 
-def test_a_server_without_any_product_is_alive_and_not_ready(tmp_path: Path) -> None:
-    with running(settings_in(tmp_path)) as live:
+def test_a_server_with_nothing_to_serve_does_not_start(tmp_path: Path) -> None:
+    with (
+        pytest.raises(NoPromotedModel, match="nothing to serve"),
+        running(settings_in(tmp_path)),
+    ):
+        pass
+
+
+def test_a_server_whose_only_product_has_no_model_is_alive_and_not_ready(tmp_path: Path) -> None:
+    with running(settings_in(tmp_path, products=("NO-0",))) as live:
         assert live.http.get("/livez").status_code == 200
         assert checks(live)[0] == 503
-        assert live.http.get("/v1/models").json() == {"items": []}
 
 
 def test_records_that_cannot_be_written_are_not_ready(
