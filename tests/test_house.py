@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from inspection import cli
@@ -221,3 +223,28 @@ def test_every_module_of_ours_fits_on_a_few_pages() -> None:
         if path.suffix == ".py" and (count := len(text_of(path).splitlines())) > 400
     ]
     assert long == []
+
+
+def test_the_readme_is_whole_and_its_links_lead_somewhere() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "@@" not in text
+    links = re.findall(r"\]\(([^)#\s]+)\)", text)
+    assert links
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+
+
+def test_every_command_in_the_readme_exists_with_its_options() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^ {4}(inspection .+)$|`(inspection [a-z][^`]*)`", text, re.MULTILINE)
+    commands = [shlex.split(indented or inline)[1:] for indented, inline in lines]
+    assert len(commands) > 8
+    for words in commands:
+        if words[0] in {"VERB", "demo"}:
+            continue
+        command = cli.load_command(words[0])
+        if isinstance(command, click.Group) and len(words) > 1:
+            found = command.commands.get(words[1])
+            assert found is not None, words
+            command = found
+        known = {name for parameter in command.params for name in parameter.opts}
+        assert [word for word in words if word.startswith("--") and word not in known] == [], words

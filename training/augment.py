@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from inspection.recipe import Flip
-
     Change = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 SHIFT = 0.02  # of the image's size, either way
@@ -30,7 +28,7 @@ BLUR_SIGMA_PX = (0.2, 0.8)
 NOISE = (0.002, 0.012)  # standard deviation, of the full range
 
 
-def augmentation(flips: Sequence[Flip], *, seed: int) -> Change:
+def augmentation(flips: Sequence[str], *, seed: int) -> Change:
     """A function that changes an image a little, differently at every call.
 
     Args:

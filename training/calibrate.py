@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 STEPS = 100
 RIDGE = 1e-12
+SHOWN = 0.5  # the soft label from which an image counts as showing a class
 WEAK_SLOPE = 0.01  # of the log-odds per standard deviation: order kept, next to no confidence
 
 
@@ -45,16 +46,18 @@ def calibrate(
     slopes, intercepts, warnings = [], [], []
     for k, name in enumerate(classes):
         column = scores[:, k].astype(np.float64)
+        shown = targets[:, k] >= SHOWN
         slope, intercept = fit_platt(column, targets[:, k].astype(np.float64))
-        if slope <= 0:
+        if slope <= 0 or not shown.any() or shown.all():
             spread = float(column.std()) or 1.0
             mean = float(np.clip(_smooth(targets[:, k].astype(np.float64)).mean(), 1e-6, 1 - 1e-6))
             slope = WEAK_SLOPE / spread
             intercept = float(np.log(mean / (1 - mean))) - slope * float(column.mean())
-            warnings.append(
-                f"{name}: on the calibration parts, higher scores do not mean more defects; "
-                "its probabilities are next to constant"
-            )
+            if not shown.any() or shown.all():
+                why = f"{'every' if shown.any() else 'no'} calibration image shows it"
+            else:
+                why = "on the calibration parts, higher scores do not mean more defects"
+            warnings.append(f"{name}: {why}; its probabilities are next to constant")
         slopes.append(slope)
         intercepts.append(intercept)
     return Calibrated(

@@ -8,15 +8,17 @@ Results go to stdout, talk to stderr.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from inspection.errors import ConfigurationError, DataError
-from inspection.package import load_package
+from inspection.errors import ConfigurationError, RecipeError
+from inspection.package import check_model_name, load_package
 from inspection.registry import Registry
 from training.cli_data import DATASETS, data, find_set, read_flips
+from training.places import require_writable
 
 if TYPE_CHECKING:
     from inspection.package import ModelPackage
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["data", "evaluate", "train"]
 
+SMALLEST_PX = 32  # below it the backbone's last stage would be a single cell
 WEIGHTS = click.option(
     "--weights-dir",
     type=click.Path(path_type=Path, file_okay=False),
@@ -42,7 +45,27 @@ def _size(_ctx: click.Context, param: click.Parameter, text: str | None) -> tupl
     numbers = text.lower().split("x")
     if len(numbers) not in (1, 2) or not all(number.isdigit() for number in numbers):
         raise click.BadParameter(f"{text!r} is not a size such as 300 or 300x400", param=param)
-    return int(numbers[0]), int(numbers[-1])
+    size = int(numbers[0]), int(numbers[-1])
+    if min(size) < SMALLEST_PX:
+        raise click.BadParameter(f"{text}: sizes begin at {SMALLEST_PX} pixels", param=param)
+    return size
+
+
+def _share(_ctx: click.Context, param: click.Parameter, share: float) -> float:
+    """A share that is a number: `nan` passes every comparison of a range."""
+    if not math.isfinite(share):
+        raise click.BadParameter(f"{share} is not a share between 0 and 1", param=param)
+    return share
+
+
+def _model(_ctx: click.Context, param: click.Parameter, name: str | None) -> str | None:
+    """A name that will do as a folder's."""
+    if name is not None:
+        try:
+            check_model_name(name)
+        except RecipeError as error:
+            raise click.BadParameter(str(error), param=param) from error
+    return name
 
 
 @click.command()
@@ -51,6 +74,7 @@ def _size(_ctx: click.Context, param: click.Parameter, text: str | None) -> tupl
 @click.option(
     "--escape-rate",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    callback=_share,
     default=0.01,
     show_default=True,
     help="The share of bad parts that may pass.",
@@ -58,12 +82,13 @@ def _size(_ctx: click.Context, param: click.Parameter, text: str | None) -> tupl
 @click.option(
     "--review-budget",
     type=click.FloatRange(0, 1),
+    callback=_share,
     default=0.15,
     show_default=True,
     help="The largest share of parts that may go to a person.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--model", help="Name of the package; the data set's when absent.")
+@click.option("--model", callback=_model, help="Name of the package; the data set's when absent.")
 @click.option("--backbone", help="timm's name of the backbone; its weights file by BACKBONE=FILE.")
 @click.option("--size", callback=_size, help="Input size, 300 or HEIGHTxWIDTH; 300 when absent.")
 @click.option("--epochs", type=click.IntRange(1), help="The preset's when absent.")
@@ -75,10 +100,17 @@ def _size(_ctx: click.Context, param: click.Parameter, text: str | None) -> tupl
 )
 @click.option(
     "--recipe",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="A recipe file instead of one made from the data set.",
 )
 @click.option("--compare-random", is_flag=True, help="Measure a random split too, to compare.")
+@click.option(
+    "--precision",
+    type=click.Choice(["f32", "auto"]),
+    default="f32",
+    show_default=True,
+    help="What serves: float32, or what OpenVINO picks if that is quicker and flips no verdict.",
+)
 @click.option("--whole-precision", is_flag=True, help="Compare precisions on all test parts.")
 @DATASETS
 @WEIGHTS
@@ -96,6 +128,7 @@ def train(
     serial_length: int | None,
     recipe: Path | None,
     compare_random: bool,
+    precision: Literal["f32", "auto"],
     whole_precision: bool,
     datasets_dir: Path,
     weights_dir: Path,
@@ -132,9 +165,11 @@ def train(
             serial_length=serial_length,
             recipe_file=recipe,
             compare_random=compare_random,
+            precision=precision,
             whole_precision=whole_precision,
         ),
     )
+    require_writable(weights_dir / plan.model)
     click.echo(f"data: {_counts(manifest)}", err=True)
     for key, value in plan_settings(plan).items():
         click.echo(f"  {key} = {value}", err=True)
@@ -168,7 +203,7 @@ def train(
 def evaluate(
     package: str,
     dataset: str,
-    part: str,
+    part: Literal["test", "calibrate", "fit", "all"],
     csv_file: Path | None,
     form: str,
     datasets_dir: Path,
@@ -177,57 +212,56 @@ def evaluate(
     """Measure PACKAGE (MODEL@VERSION or a folder) on parts of DATASET.
 
     The split is made again from the seed in the package's report and checked against its digest, so
-    that the test parts are those that the model has never seen. A set that the model was not made
-    from is judged whole, with --part all.
+    that the test parts are those that the model has never seen; figures of another side flatter,
+    and say so. A set that the model was not made from is judged with --part all, without the parts
+    that the model was made from.
     """
-    import numpy as np
-
     from inspection.engines.openvino import OpenVinoEngine
-    from training.cli_show import dispositions_line, echo, figure_table, print_table
+    from training.cli_show import echo, show_figures
     from training.evaluate import evaluate as judge
     from training.progress import reporter
     from training.report import read_report
-    from training.split import split
+    from training.rows import counted
+    from training.sides import side_to_judge
 
     loaded = _find_package(package, weights_dir)
     report = read_report(loaded)
     manifest = find_set(datasets_dir, dataset)
-    if part == "all":
-        rows = np.arange(len(manifest.rows))
-    else:
-        if manifest.digest != loaded.document.data_digest:
-            raise DataError(
-                f"{loaded.reference} was made from other data than {dataset} holds now, so there "
-                f"is no {part} side",
-                remedy="Use --part all for a set that the model was not made from.",
-            )
-        sides = split(manifest, seed=report.split.seed, fractions=report.split.fractions)
-        if sides.digest != loaded.document.operating_point.split_digest:
-            raise ConfigurationError(
-                "this release divides the data otherwise than the one that made the package",
-                remedy="Evaluate with the release in the package's code_version.",
-            )
-        rows = sides.side(part)  # type: ignore[arg-type]  # click has checked it
+    side = side_to_judge(loaded, report, manifest, part)
+    if csv_file is not None:
+        require_writable(csv_file.parent)
     engine = OpenVinoEngine.for_package(loaded)
     with reporter() as told:
         result = judge(
-            loaded, engine, manifest, rows, seed=report.split.seed, progress=told.progress
+            loaded, engine, manifest, side.rows, seed=report.split.seed, progress=told.progress
         )
     engine.close()
     if csv_file is not None:
-        csv_file.write_text(result.as_csv(), encoding="utf-8")
+        try:
+            csv_file.parent.mkdir(parents=True, exist_ok=True)
+            csv_file.write_text(result.as_csv(), encoding="utf-8")
+        except OSError as error:
+            raise ConfigurationError(f"{csv_file}: {error.strerror or error}") from error
         click.echo(f"wrote {len(result.parts)} parts to {csv_file}", err=True)
     summary = result.summary()
     if form == "json":
-        document = {"package": loaded.reference, "digest": loaded.digest, "part": part, **summary}
+        document = {
+            "package": loaded.reference,
+            "digest": loaded.digest,
+            "part": part,
+            "seen_in_training": side.seen,
+            "excluded_parts": side.excluded_parts,
+            "note": side.note,
+            **summary,
+        }
         echo(json.dumps(document, indent=2))
         return
     echo(
         f"{loaded.reference} on {dataset}, {part}: {summary['parts']} parts "
-        f"({summary['bad_parts']} bad) in {summary['groups']} groups, on {engine.description}"
+        f"({summary['bad_parts']} bad) in {counted(summary['groups'], 'group')}, on "
+        f"{engine.description}; {side.note}"
     )
-    print_table(figure_table(result.figures))
-    echo(dispositions_line(summary))
+    show_figures(result)
 
 
 def _counts(manifest: Manifest) -> str:

@@ -91,8 +91,13 @@ def import_(
     images of the package elpv-dataset need no SOURCE: --from elpv.
     """
     from training.cli_show import echo
-    from training.importing import describe, plan, survey, write_set
+    from training.importing import check_set_name, describe, plan, survey, write_set
+    from training.places import require_writable
     from training.progress import reporter
+
+    check_set_name(name)  # what would stop the import is found before the images are read
+    if not dry_run:
+        require_writable(datasets_dir)
 
     labelled = _read(source, kind, part_from, group_from)
     with reporter() as told:

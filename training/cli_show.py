@@ -12,7 +12,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from training.evaluate import Figure
+    from training.evaluate import Evaluation, Figure
     from training.package import Trained
     from training.precision import PrecisionStudy
 
@@ -63,6 +63,29 @@ def dispositions_line(summary: Mapping[str, Any]) -> str:
     return "; ".join(parts)
 
 
+def class_table(summary: Mapping[str, Any]) -> Table | None:
+    """Bad parts and escapes of each class; None when there is only one."""
+    if len(summary["classes"]) < 2:
+        return None
+    table = Table(box=SIMPLE, pad_edge=False)
+    table.add_column("class")
+    for heading in ("bad parts", "escapes"):
+        table.add_column(heading, justify="right")
+    for name, counts in summary["classes"].items():
+        table.add_row(name, str(counts["bad_parts"]), str(counts["escapes"]))
+    return table
+
+
+def show_figures(evaluation: Evaluation, comparison: Mapping[str, Figure] | None = None) -> None:
+    """Print figures, classes and dispositions, to stdout."""
+    summary = evaluation.summary()
+    print_table(figure_table(evaluation.figures, comparison))
+    classes = class_table(summary)
+    if classes is not None:
+        print_table(classes)
+    echo(dispositions_line(summary))
+
+
 def precision_line(study: PrecisionStudy) -> str:
     """What the precision study found, in a line."""
     if not study.parts:
@@ -85,17 +108,19 @@ def show_trained(trained: Trained) -> None:
         f"neither fit nor limits have seen, through the packaged model on {report.engine}:"
     )
     comparison = trained.comparison
-    print_table(
-        figure_table(trained.evaluation.figures, None if comparison is None else comparison.figures)
-    )
-    echo(dispositions_line(report.test))
+    show_figures(trained.evaluation, None if comparison is None else comparison.figures)
     if report.comparison is not None:
         echo(f"Random split, for comparison only: {report.comparison['why']}")
     limits = report.limits
+    pairs = list(zip(limits.pass_below, limits.fail_from, strict=True))
+    names = report.data.classes if len(set(pairs)) > 1 else ("",)
+    shown = "; ".join(
+        f"{name}{': ' if name else ''}pass below {low:.4g}, fail from {high:.4g}"
+        for name, (low, high) in zip(names, pairs, strict=False)
+    )
     echo(
-        f"limits: pass below {limits.pass_below[0]:.4g}, fail from {limits.fail_from[0]:.4g}, "
-        f"novel above {limits.novelty_limit:.3g}; {limits.review_share:.1%} of the calibration "
-        f"parts go to review (budget {limits.review_budget:.1%})"
+        f"limits: {shown}, novel above {limits.novelty_limit:.3g}; {limits.review_share:.1%} of "
+        f"the calibration parts go to review (budget {limits.review_budget:.1%})"
     )
     echo(f"certificate: {limits.in_words}")
     echo(precision_line(report.precision))

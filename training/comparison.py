@@ -87,15 +87,15 @@ def compare_random(
     targets = manifest.targets()[random.calibrate]
     calibration = calibrate(calibration_rows.scores, targets, recipe.classes).calibration
     probabilities = calibration.probabilities(calibration_rows.scores)
-    probability, novelty, bad, groups = part_arrays(calibration_rows, manifest, probabilities)
+    probability, novelty, shows, groups = part_arrays(calibration_rows, manifest, probabilities)
     chosen = choose_limits(
         probability,
         novelty,
-        bad,
+        shows,
         groups,
         wanted_escape_rate=document.operating_point.certificate.wanted_escape_rate,
         review_budget=review_budget,
-        classes=len(recipe.classes),
+        classes=recipe.classes,
         split_digest=random.digest,
         seed=seed,
     )

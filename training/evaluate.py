@@ -21,9 +21,9 @@ from training.images import PreparedImages
 from training.intervals import (
     GroupBootstrap,
     clopper_pearson,
+    curve_interval,
     delong_interval,
     number_groups,
-    percentiles,
     ranking,
     rate_interval,
 )
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
     Progress = Callable[[str, int, int], None]
 
-BATCH = 16
 CONFIDENCE = 0.95
 WORST_FIRST: tuple[Disposition, ...] = ("fail", "review", "pass")
 
@@ -108,8 +107,18 @@ class Evaluation:
             "bad_parts": sum(part.bad for part in self.parts),
             "groups": len({part.group for part in self.parts}),
             "dispositions": table,
+            "classes": self.by_class(),
             "figures": {name: asdict(figure) for name, figure in self.figures.items()},
         }
+
+    def by_class(self) -> dict[str, dict[str, int]]:
+        """Bad parts and escapes of each class; a part with two defects counts in both."""
+        counts = {name: {"bad_parts": 0, "escapes": 0} for name in self.classes}
+        for part in self.parts:
+            for name in part.label.split(";") if part.bad else ():
+                counts[name]["bad_parts"] += 1
+                counts[name]["escapes"] += part.disposition == "pass"
+        return counts
 
     def as_csv(self) -> str:
         """A line for every part."""
@@ -201,18 +210,19 @@ def predict(
     *,
     stage: str,
 ) -> Predicted:
-    """Run the engine over rows, batch by batch, while the next images are prepared."""
+    """Run the engine over rows, one image at a time, while the next ones are prepared.
+
+    So is a station's image judged when it comes alone, and on a CPU it is also quicker than batches
+    are.
+    """
     images = PreparedImages(manifest, recipe, rows)
     predictions: list[Prediction] = []
     sizes: list[tuple[int, int]] = []
-    batch: list[NDArray[np.float32]] = []
+    progress(stage, 0, len(images))
     for image, size in images.ahead():
-        batch.append(image)
+        predictions.extend(engine.infer([image]))
         sizes.append(size)
-        if len(batch) == BATCH or len(sizes) == len(images):
-            predictions.extend(engine.infer(batch))
-            batch.clear()
-            progress(stage, len(sizes), len(images))
+        progress(stage, len(sizes), len(images))
     return Predicted(
         rows=np.asarray(rows), predictions=tuple(predictions), frame_sizes_px=tuple(sizes)
     )
@@ -281,11 +291,11 @@ def measure(parts: Sequence[PartResult], classes: tuple[str, ...], *, seed: int)
         )
 
     def curve(value: float, drawn: NDArray[np.float64], naive: tuple[float, float]) -> Figure:
-        low, high = percentiles(drawn, confidence=CONFIDENCE)
+        low, high = curve_interval(value, drawn, bad, groups, confidence=CONFIDENCE)
         return Figure(
             value=value,
-            low=min(low, value),
-            high=max(high, value),
+            low=min(low, naive[0]),
+            high=max(high, naive[1]),
             naive_low=naive[0],
             naive_high=naive[1],
             parts=len(parts),
@@ -294,14 +304,17 @@ def measure(parts: Sequence[PartResult], classes: tuple[str, ...], *, seed: int)
 
     auc, precision = ranking(score, bad)
     aucs, precisions = bootstrap.ranking(score, bad)
-    single = GroupBootstrap(np.arange(len(parts)), seed=seed)
+    alone = np.arange(len(parts))
+    single = GroupBootstrap(alone, seed=seed).ranking(score, bad)[1]
     figures = {
         "escape_rate": rate(said == "pass", bad),
         "overkill_rate": rate(said == "fail", ~bad),
         "review_rate": rate(said == "review", every),
         "auc": curve(auc, aucs, delong_interval(score, bad, confidence=CONFIDENCE)),
         "average_precision": curve(
-            precision, precisions, percentiles(single.ranking(score, bad)[1])
+            precision,
+            precisions,
+            curve_interval(precision, single, bad, alone, confidence=CONFIDENCE),
         ),
         "accuracy": rate((score > 0.5) == bad, every),
     }
@@ -311,7 +324,8 @@ def measure(parts: Sequence[PartResult], classes: tuple[str, ...], *, seed: int)
 def part_arrays(
     predicted: Predicted, manifest: Manifest, probabilities: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
-    """What limits are chosen on, a part each: largest probability, largest novelty, bad, group.
+    """What limits are chosen on: (n, K) largest probabilities, (n,) largest novelty, (n, K) whether
+    the part shows the class, (n,) group.
 
     Args:
         predicted: (n) answers.
@@ -320,14 +334,17 @@ def part_arrays(
     """
     rows = [manifest.rows[number] for number in predicted.rows.tolist()]
     names, member = np.unique([row.part for row in rows], return_inverse=True)
-    largest = np.full(len(names), -np.inf)
-    np.maximum.at(largest, member, probabilities.max(axis=1))
+    largest = np.full((len(names), probabilities.shape[1]), -np.inf)
+    np.maximum.at(largest, member, probabilities)
     novelty = np.full(len(names), -np.inf)
     np.maximum.at(novelty, member, predicted.novelty)
-    bad = np.zeros(len(names), dtype=np.bool_)
-    np.logical_or.at(bad, member, np.array([row.bad for row in rows]))
+    shows = np.zeros(largest.shape, dtype=np.bool_)
+    classes = manifest.classes
+    np.logical_or.at(
+        shows, member, np.array([[name in row.defects for name in classes] for row in rows])
+    )
     group_of = {row.part: row.group for row in rows}
-    return largest, novelty, bad, number_groups([group_of[name] for name in names.tolist()])
+    return largest, novelty, shows, number_groups([group_of[name] for name in names.tolist()])
 
 
 def _worst(shown: Sequence[PartResult]) -> PartResult:

@@ -157,6 +157,8 @@ def extract_with(
                 if progress is not None:
                     progress("features", done, len(images))
 
+        if progress is not None:
+            progress("features", 0, len(images))
         queue = ov.AsyncInferQueue(compiled, threads)
         queue.set_callback(keep)
         for index in range(len(images)):

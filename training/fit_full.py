@@ -1,6 +1,6 @@
 """Fine-tuning the whole network, from where the fast fit left it.
 
-    image -> flips and turns -> trunk -> whitening -> head -> pooled score -> soft-label loss
+    image -> window -> augmentation -> trunk -> whitening -> head -> pooled score -> soft-label loss
 
 The backbone's late stages learn faster than its early ones; batch normalisation keeps ImageNet's
 statistics, which a few thousand grey images would only disturb; what is kept is the moving average
@@ -18,11 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from inspection.engines.network import describe, pool_evidence
+from training.augment import augmentation
 from training.features import checked_image
 from training.fit_head import soft_loss
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
     from inspection.engines.network import InspectionNetwork
     from training.features import Images
@@ -58,15 +61,18 @@ def fine_tune(
         parameter_groups(network, settings), weight_decay=settings.weight_decay
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warm_up_and_cosine(steps))
+    varied = variations(settings)
     step = 0
+    if progress is not None:
+        progress("fine-tuning", 0, steps)
     for epoch in range(settings.full_epochs):
         set_training(network)
         losses = []
-        for chosen in torch.randperm(len(images)).split(batch):
+        for chosen in torch.split(torch.randperm(len(images)), batch):
             if len(chosen) < batch:
                 continue
-            loaded = [checked_image(images, int(index), shape) for index in chosen]
-            block = torch.stack([turned(torch.from_numpy(one), settings.flips) for one in loaded])
+            loaded = [varied(checked_image(images, int(index), shape)) for index in chosen]
+            block = torch.from_numpy(np.stack(loaded))
             block = block.to(device, memory_format=torch.channels_last)
             with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda"):
                 cells = network.whitening(network.trunk(block))
@@ -138,13 +144,18 @@ def warm_up_and_cosine(steps: int) -> Callable[[int], float]:
     return factor
 
 
-def turned(image: Tensor, flips: tuple[str, ...]) -> Tensor:
-    """A (C, H, W) image in one of the positions that the recipe allows, drawn at random."""
-    draws = torch.rand(3).tolist()
-    if "horizontal" in flips and draws[0] < 0.5:
-        image = image.flip(2)
-    if "vertical" in flips and draws[1] < 0.5:
-        image = image.flip(1)
-    if "rot90" in flips:
-        image = image.rot90(int(draws[2] * 4), (1, 2))
-    return image
+def variations(settings: FitSettings) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """A function that varies a (C, H, W) image in grey levels; the seed gives the sequence.
+
+    The window is mapped to 0..1 for `augmentation` and back; grey levels outside it, which the
+    network does not tell apart, are cut off.
+    """
+    low, high = settings.window
+    change = augmentation(settings.flips, seed=settings.seed)
+
+    def vary(image: NDArray[np.float32]) -> NDArray[np.float32]:
+        inside = np.clip((image - low) / (high - low), 0, 1, dtype=np.float32)
+        changed = change(np.ascontiguousarray(inside.transpose(1, 2, 0)))
+        return np.ascontiguousarray(low + (high - low) * changed.transpose(2, 0, 1), np.float32)
+
+    return vary

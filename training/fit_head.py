@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
@@ -56,7 +56,7 @@ def fit_whitening(network: InspectionNetwork, features: FeatureCache) -> Tensor:
     products = torch.zeros(channels, channels, dtype=torch.float64)
     # Every second image is plenty for means and products, and half the time.
     chosen = rows[:: 2 if count >= 4 * BLOCK else 1]
-    for block in chosen.split(BLOCK):
+    for block in torch.split(chosen, BLOCK):
         flat = block.reshape(-1, channels).float()
         total += flat.sum(0).double()
         products += (flat.T @ flat).double()
@@ -131,6 +131,8 @@ def epochs_counter(total: int, progress: Progress | None) -> Callable[[], None]:
     """A function that reports one more epoch each time it is called, from any thread."""
     lock = threading.Lock()
     done = 0
+    if progress is not None:
+        progress("head", 0, total)
 
     def report() -> None:
         nonlocal done
@@ -172,13 +174,12 @@ def fit_one_head(
     """
     start_head(head, targets, generator)
     batch = min(settings.batch, len(cells))
+    decayed: list[dict[str, Any]] = [
+        {"params": [one for one in head.parameters() if one.ndim > 1]},
+        {"params": [one for one in head.parameters() if one.ndim == 1], "weight_decay": 0.0},
+    ]
     optimizer = torch.optim.AdamW(
-        [
-            {"params": [one for one in head.parameters() if one.ndim > 1]},
-            {"params": [one for one in head.parameters() if one.ndim == 1], "weight_decay": 0.0},
-        ],
-        lr=settings.learning_rate,
-        weight_decay=settings.weight_decay,
+        decayed, lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
@@ -192,7 +193,7 @@ def fit_one_head(
     epochs = []
     for _ in range(settings.epochs):
         losses = []
-        for chosen in torch.randperm(len(cells), generator=generator).split(batch):
+        for chosen in torch.split(torch.randperm(len(cells), generator=generator), batch):
             if len(chosen) < batch:
                 continue
             rows = cells[chosen]
@@ -251,4 +252,6 @@ def fit_novelty(novelty: Novelty, descriptions: Tensor) -> None:
 @torch.no_grad()
 def describe_rows(cells: Tensor) -> Tensor:
     """`describe` of (N, cells, C) rows, a block at a time: (N, 2 C)."""
-    return torch.cat([describe(block.transpose(1, 2).unsqueeze(2)) for block in cells.split(BLOCK)])
+    return torch.cat(
+        [describe(block.transpose(1, 2).unsqueeze(2)) for block in torch.split(cells, BLOCK)]
+    )

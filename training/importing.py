@@ -30,10 +30,10 @@ from training.manifest import (
     read_manifest,
     write_manifest,
 )
-from training.rows import Row, file_sha256, listed
+from training.rows import GOOD, Row, counted, file_sha256, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from inspection.recipe import Flip
     from training.sources import Labelled, LabelledFile
@@ -77,11 +77,13 @@ def survey(labelled: Labelled, progress: Progress) -> Survey:
     """Decode every image once.
 
     Raises:
-        DataError: some cannot be decoded (all are listed together), or depth or channels differ.
+        DataError: some cannot be decoded (all are listed together), depth or channels differ, or
+            the same image is called good and bad.
     """
     facts: list[tuple[str, int, int, tuple[int, int], int, int]] = []
     unreadable: list[str] = []
     total = len(labelled.files)
+    progress("read images", 0, total)
     with ThreadPoolExecutor(WORKERS) as pool:
         for done, found in enumerate(pool.map(_look_at, labelled.files), start=1):
             if isinstance(found, str):
@@ -101,9 +103,10 @@ def survey(labelled: Labelled, progress: Progress) -> Survey:
             f"the images are not of one kind: {what}",
             remedy="A recipe judges one depth and one kind of pixel: import them as two sets.",
         )
-    names: dict[str, list[str]] = {}
+    same: dict[str, list[LabelledFile]] = {}
     for file, (digest, *_) in zip(labelled.files, facts, strict=True):
-        names.setdefault(digest, []).append(file.name)
+        same.setdefault(digest, []).append(file)
+    _refuse_contradictions(same.values())
     _, bits, channels, *_ = facts[0]
     return Survey(
         sha256=tuple(fact[0] for fact in facts),
@@ -111,7 +114,9 @@ def survey(labelled: Labelled, progress: Progress) -> Survey:
         channels=3 if channels == 3 else 1,
         sizes=tuple(Counter(fact[3] for fact in facts).most_common()),
         grey_range=(min(fact[4] for fact in facts), max(fact[5] for fact in facts)),
-        duplicates=tuple(tuple(same) for same in names.values() if len(same) > 1),
+        duplicates=tuple(
+            tuple(file.name for file in files) for files in same.values() if len(files) > 1
+        ),
     )
 
 
@@ -133,10 +138,7 @@ def plan(
     Raises:
         DataError: the name will not do, or the labels contradict each other.
     """
-    try:
-        check_model_name(name)
-    except RecipeError as error:
-        raise DataError(str(error).replace("model's", "data set's")) from error
+    check_set_name(name)
     if not product or product.strip() != product or "/" in product:
         raise DataError(f"product {product!r} cannot be used as a name")
     rows = [
@@ -165,6 +167,18 @@ def plan(
         flips=tuple(flips),
         folder=place,
     )
+
+
+def check_set_name(name: str) -> None:
+    """Refuse a name that would not do as a folder's.
+
+    Raises:
+        DataError: see `inspection.package.check_model_name`.
+    """
+    try:
+        check_model_name(name)
+    except RecipeError as error:
+        raise DataError(str(error).replace("model's", "data set's")) from error
 
 
 def write_set(
@@ -206,6 +220,21 @@ def write_set(
         if building is not None:
             shutil.rmtree(building, ignore_errors=True)
     return True
+
+
+def _refuse_contradictions(same: Iterable[Sequence[LabelledFile]]) -> None:
+    pairs = []
+    for files in same:
+        good = [file for file in files if file.label == GOOD]
+        bad = [file for file in files if file.label != GOOD]
+        if good and bad:
+            pairs.append(f"{good[0].name} (good) = {bad[0].name} ({bad[0].label})")
+    if pairs:
+        raise DataError(
+            f"{counted(len(pairs), 'image')} under contradictory labels, byte for byte the same: "
+            f"{listed(pairs)}",
+            remedy="Find out which label is right, and take the other file out.",
+        )
 
 
 def _look_at(file: LabelledFile) -> tuple[str, int, int, tuple[int, int], int, int] | str:
@@ -254,6 +283,7 @@ def _may_write(manifest: Manifest, *, replace: bool) -> bool:
 def _copy_images(building: Path, labelled: Labelled, surveyed: Survey, progress: Progress) -> None:
     total = len(labelled.files)
     files = zip(labelled.files, surveyed.sha256, strict=True)
+    progress("copy images", 0, total)
     for done, (file, digest) in enumerate(files, start=1):
         target = building / _place_of(file, digest, None)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,11 @@ For parts in groups the effective size takes the place of n. It depends on the d
 fixed beforehand; going up from j = 0 and stopping at the first limit that misses the wanted rate
 keeps the confidence, as tests in a fixed order do (W. Maurer, L. Hothorn, W. Lehmacher 1995).
 A simulation in tests/training/test_operating_point.py shows it.
+
+One bound over all bad parts says nothing of a class that few of them show: such a class could pass
+entirely and the bound would hold. So a class with fewer than `FEWEST_BAD` bad calibration parts
+refuses the certificate, and its own limit is lowered until none of its parts passes; a class
+without any has no probability that means anything, and nothing passes it.
 """
 
 from __future__ import annotations
@@ -27,12 +32,19 @@ import numpy as np
 from inspection.errors import DataError
 from inspection.verdict import Certificate, OperatingPoint
 from training.intervals import EscapeBound, GroupBootstrap, escape_bound, parts_needed
+from training.rows import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
 NOVELTY_QUANTILE = 0.995
+# Ten bad parts without an escape bound a class's own escape rate at 26 % (95 % confidence): too
+# little to promise anything by itself, but enough to see that its scores rise at all.
+FEWEST_BAD = 10
+NEVER = float(np.nextafter(1.0, 2.0))  # a limit that no probability reaches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +53,7 @@ class Chosen:
 
     Attributes:
         bound: of the escape rate at the pass limit, with all that it comes from.
+        scant: classes with fewer than `FEWEST_BAD` bad parts, and how many each has.
         review_share: of the calibration parts, at these limits.
         review_budget: what was allowed.
         warnings: what a person should know.
@@ -48,6 +61,7 @@ class Chosen:
 
     operating_point: OperatingPoint
     bound: EscapeBound
+    scant: Mapping[str, int]
     review_share: float
     review_budget: float
     warnings: tuple[str, ...]
@@ -56,29 +70,30 @@ class Chosen:
 def choose_limits(
     probability: NDArray[np.float64],
     novelty: NDArray[np.float64],
-    bad: NDArray[np.bool_],
+    shows: NDArray[np.bool_],
     groups: NDArray[np.int64],
     *,
     wanted_escape_rate: float,
     review_budget: float,
-    classes: int,
+    classes: Sequence[str],
     split_digest: str,
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> Chosen:
-    """Choose limits on the calibration parts; one limit serves all classes.
+    """Choose limits on the calibration parts; one limit serves all classes with enough bad parts.
 
     A part escapes when all its classes lie below their limits, so what counts is its largest
-    probability. Parts that go to review as novel are counted as if they were not, on the safe side.
+    probability. Parts that go to review as novel are counted as if they were not, on the safe side;
+    so are those that only a limit lowered for want of bad parts keeps from passing.
 
     Args:
-        probability: (n,) a part's largest calibrated probability.
+        probability: (n, K) a part's largest calibrated probability of each class.
         novelty: (n,) a part's largest novelty.
-        bad: (n,).
+        shows: (n, K) the defect classes that a part shows; none for a good part.
         groups: (n,) number of each part's group.
         wanted_escape_rate: in 0..1, above 0.
         review_budget: largest share of parts that may go to review, novel ones included.
-        classes: how many defect classes share the limits.
+        classes: K names.
         split_digest: of the split that the parts come from.
         confidence: one-sided, of the escape bound.
         seed: of the bootstrap.
@@ -86,27 +101,42 @@ def choose_limits(
     Raises:
         DataError: there is no bad part, or no good one.
     """
+    bad = np.asarray(shows.any(axis=1))
     if not bad.any() or bad.all():
         raise DataError("the calibration parts are all good or all bad")
-    warnings: list[str] = []
+    counts = shows.sum(axis=0)
+    scant = {
+        name: int(count) for name, count in zip(classes, counts, strict=True) if count < FEWEST_BAD
+    }
+    warnings = [_scant_warning(name, count) for name, count in scant.items()]
     novelty_limit = novelty_quantile(novelty)
-    pass_below, bound = _pass_limit(
-        probability[bad], groups[bad], wanted_escape_rate, confidence, seed
+    largest = probability[:, counts > 0].max(axis=1)
+    limit, bound = _pass_limit(largest[bad], groups[bad], wanted_escape_rate, confidence, seed)
+    novel: NDArray[np.bool_] = np.greater(novelty, novelty_limit)
+    fail_limit = _fail_limit(largest, novel, bad, limit, review_budget)
+    if bound.bound > wanted_escape_rate:
+        limit = _tightened(largest, novel, limit, fail_limit, review_budget)
+    pass_below = np.array(
+        [
+            0.0 if count == 0 else limit if count >= FEWEST_BAD else min(limit, own[shown].min())
+            for count, own, shown in zip(counts, probability.T, shows.T, strict=True)
+        ]
     )
-    novel = novelty > novelty_limit
-    fail_from = _fail_limit(probability, novel, bad, pass_below, review_budget)
-    review = novel | ((probability >= pass_below) & (probability < fail_from))
-    review_share = float(review.mean())
+    fail_from = np.where(counts > 0, fail_limit, NEVER)
+    held, fails = (probability >= pass_below).any(axis=1), (probability >= fail_from).any(axis=1)
+    review_share = float((novel | (held & ~fails)).mean())
     if review_share > review_budget:
+        why = "by the limits of classes with too few bad parts" if scant else "as novel"
         warnings.append(
-            f"{review_share:.1%} of the calibration parts are novel, more than the review budget"
+            f"{review_share:.1%} of the calibration parts go to review, more than the budget of "
+            f"{review_budget:.1%}: {why}"
         )
-    certified = bound.bound <= wanted_escape_rate
-    more = 0
-    if not certified:
+    certified = bound.bound <= wanted_escape_rate and not scant
+    more = sum(FEWEST_BAD - count for count in scant.values())
+    if bound.bound > wanted_escape_rate:
         worth = bound.effective_size / bound.parts
         needed = parts_needed(wanted_escape_rate, confidence=confidence)
-        more = max(1, math.ceil(needed / worth) - bound.parts)
+        more = max(1, more, math.ceil(needed / worth) - bound.parts)
     certificate = Certificate(
         wanted_escape_rate=wanted_escape_rate,
         escape_bound=bound.bound,
@@ -119,13 +149,14 @@ def choose_limits(
     )
     return Chosen(
         operating_point=OperatingPoint(
-            pass_below=(pass_below,) * classes,
-            fail_from=(fail_from,) * classes,
+            pass_below=tuple(pass_below.tolist()),
+            fail_from=tuple(fail_from.tolist()),
             novelty_limit=novelty_limit,
             split_digest=split_digest,
             certificate=certificate,
         ),
         bound=bound,
+        scant=scant,
         review_share=review_share,
         review_budget=review_budget,
         warnings=tuple(warnings),
@@ -141,6 +172,20 @@ def novelty_quantile(novelty: NDArray[np.float64], quantile: float = NOVELTY_QUA
     """
     rank = min(len(novelty), math.ceil((len(novelty) + 1) * quantile))
     return float(np.sort(novelty)[rank - 1])
+
+
+def _scant_warning(name: str, count: int) -> str:
+    """Why a class refuses the certificate, and what becomes of its parts."""
+    if count == 0:
+        return (
+            f"{name}: no bad part among the calibration parts, so its probability means nothing: "
+            "no part passes, all that does not fail goes to review, and nothing is certified"
+        )
+    return (
+        f"{name}: only {counted(count, 'bad part')} among the calibration parts, fewer than "
+        f"{FEWEST_BAD}: its pass limit is the lowest probability among them, and nothing is "
+        "certified"
+    )
 
 
 def _pass_limit(
@@ -163,6 +208,27 @@ def _pass_limit(
     if kept is None:
         raise DataError("no bad part to choose a limit on")
     return kept
+
+
+def _tightened(
+    probability: NDArray[np.float64],
+    novel: NDArray[np.bool_],
+    pass_below: float,
+    fail_from: float,
+    review_budget: float,
+) -> float:
+    """A pass limit as low as the review budget still allows.
+
+    Without a certificate, the next bad part may well score below the lowest one seen; whatever is
+    left of the budget is spent on the parts just below it.
+    """
+    in_review = int((novel | ((probability >= pass_below) & (probability < fail_from))).sum())
+    room = math.floor(review_budget * len(probability)) - in_review
+    below = np.sort(probability[~novel & (probability < pass_below)])[::-1]
+    fits = below[: max(0, room)]
+    if len(fits) < len(below):  # equal ones go together, or not at all
+        fits = fits[fits > below[len(fits)]]
+    return float(fits[-1]) if len(fits) else pass_below
 
 
 def _fail_limit(

@@ -23,6 +23,7 @@ from inspection.engines.backbones import BACKBONES
 from inspection.engines.export import export_onnx
 from inspection.engines.network import save_network
 from inspection.engines.openvino import OpenVinoEngine
+from inspection.errors import ConfigurationError, PackageDamaged
 from inspection.package import (
     ModelPackage,
     PackageDocument,
@@ -45,6 +46,7 @@ from training.fit import FitResult, extract_features, fit
 from training.images import PreparedImages
 from training.manifest import verify_images
 from training.operating_point import Chosen, choose_limits
+from training.places import require_writable
 from training.plan import Plan, plan_settings
 from training.precision import PrecisionStudy, study_precision
 from training.report import (
@@ -60,6 +62,7 @@ from training.split import FRACTIONS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from inspection.recipe import Recipe
     from training.features import FeatureCache
     from training.progress import Reporter
 
@@ -108,6 +111,7 @@ def train(plan: Plan, weights: Path, reporter: Reporter) -> Trained:
     """
     clock = _Clock()
     next_version(weights, plan.model)  # a name that will not do is refused before the work,
+    require_writable(weights / plan.model)  # so is a folder without rights,
     verify_images(plan.manifest)  # and so is a damaged image: not after ten minutes
     features = None
     if plan.settings.compare_random:
@@ -129,6 +133,7 @@ def train(plan: Plan, weights: Path, reporter: Reporter) -> Trained:
                 plan.manifest,
                 judged.predicted,
                 progress=reporter.progress,
+                wanted=plan.settings.precision,
                 whole=plan.settings.whole_precision,
             )
         if study.chosen != "f32":
@@ -148,13 +153,9 @@ def train(plan: Plan, weights: Path, reporter: Reporter) -> Trained:
                     progress=reporter.progress,
                 )
         report = _report(plan, result, judged, study, comparison, clock)
-        package = write_package(
-            weights,
-            replace(judged.package.document, version=next_version(weights, plan.model)),
-            plan.recipe,
-            {**_files(folder), "report.json": report_bytes(report)},
-        )
         judged.engine.close()
+        files = {**_files(folder), "report.json": report_bytes(report)}
+        package = _write_next(weights, judged.package.document, plan.recipe, files)
     return Trained(
         package=package, report=report, evaluation=judged.evaluation, comparison=comparison
     )
@@ -199,15 +200,15 @@ def _judge(
         seen = predict(engine, manifest, recipe, rows, reporter.progress, stage="calibrate")
         calibrated = calibrate(seen.scores, manifest.targets()[rows], recipe.classes)
         probabilities = calibrated.calibration.probabilities(seen.scores)
-        probability, novelty, bad, groups = part_arrays(seen, manifest, probabilities)
+        probability, novelty, shows, groups = part_arrays(seen, manifest, probabilities)
         chosen = choose_limits(
             probability,
             novelty,
-            bad,
+            shows,
             groups,
             wanted_escape_rate=plan.settings.wanted_escape_rate,
             review_budget=plan.settings.review_budget,
-            classes=len(recipe.classes),
+            classes=recipe.classes,
             split_digest=plan.split.digest,
             seed=plan.settings.seed,
         )
@@ -270,6 +271,22 @@ def _blank_document(plan: Plan, result: FitResult, precision: Precision) -> Pack
     )
 
 
+def _write_next(
+    weights: Path, document: PackageDocument, recipe: Recipe, files: dict[str, bytes | Path]
+) -> ModelPackage:
+    """Write the next version; when another training took its number meanwhile, the one after."""
+    while True:
+        number = next_version(weights, document.model)
+        place = weights / document.model / str(number)
+        try:
+            return write_package(weights, replace(document, version=number), recipe, files)
+        except PackageDamaged:
+            raise
+        except ConfigurationError:
+            if not place.exists():
+                raise
+
+
 def _files(folder: Path) -> dict[str, bytes | Path]:
     return {name: folder / name for name in ("model.onnx", "model.safetensors")}
 
@@ -303,4 +320,13 @@ def _report(
         warnings=judged.warnings,
         timings_s={**clock.seconds, "all": round(sum(clock.seconds.values()), 2)},
         history=tuple(result.history),
+        seen=tuple(
+            sorted(
+                {
+                    plan.manifest.rows[row].sha256
+                    for side in (plan.split.fit, plan.split.calibrate)
+                    for row in side.tolist()
+                }
+            )
+        ),
     )

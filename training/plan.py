@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from inspection.engines.backbones import DEFAULT_BACKBONE
-from inspection.errors import ConfigurationError
+from inspection.errors import ConfigurationError, DataError
 from training.fit import FitSettings
 from training.recipe_for import recipe_for
 from training.split import Split, split
@@ -32,6 +34,7 @@ class TrainSettings:
         epochs: of the head with `fast`, of fine-tuning with `full`; the preset's when absent.
         flips, serial_length, recipe_file: see `training.recipe_for`.
         compare_random: measure the same under a random split, for comparison.
+        precision: "f32" serves float32; "auto" what OpenVINO picks, where that costs no verdict.
         whole_precision: compare precisions on all test parts, however long that takes.
     """
 
@@ -48,6 +51,7 @@ class TrainSettings:
     serial_length: int | None = None
     recipe_file: Path | None = None
     compare_random: bool = False
+    precision: Literal["f32", "auto"] = "f32"
     whole_precision: bool = False
 
     def __post_init__(self) -> None:
@@ -96,14 +100,35 @@ def resolve(manifest: Manifest, settings: TrainSettings) -> Plan:
         fitting = replace(fitting, epochs=settings.epochs)
     elif settings.epochs is not None:
         fitting = replace(fitting, full_epochs=settings.epochs)
+    divided = split(manifest, seed=settings.seed)
+    _check_labels(manifest, divided)
+    if settings.compare_random:
+        _check_labels(manifest, split(manifest, seed=settings.seed, by="part-random"))
     return Plan(
         manifest=manifest,
         settings=settings,
         model=settings.model or manifest.name,
         recipe=recipe,
         fitting=fitting,
-        split=split(manifest, seed=settings.seed),
+        split=divided,
     )
+
+
+def _check_labels(manifest: Manifest, divided: Split) -> None:
+    """Refuse a split that leaves nothing to learn of a class.
+
+    Raises:
+        DataError: all images to fit on have the same label for a class; names it.
+    """
+    targets = manifest.targets()[divided.fit]
+    for name, column in zip(manifest.classes, targets.T, strict=True):
+        if np.ptp(column) == 0:
+            which = "every one" if column[0] > 0 else "none"
+            raise DataError(
+                f"class {name!r}: {which} of the {len(column)} images to fit on shows it",
+                remedy="Add parts of it in more groups, or leave the class out; another --seed may "
+                "divide the groups better.",
+            )
 
 
 def plan_settings(plan: Plan) -> dict[str, Any]:

@@ -52,6 +52,8 @@ class Silent:
 class PlainLines:
     """A line when a stage begins and ends, and one at least every half minute.
 
+    A stage whose first news is that something is done already began when the one before ended.
+
     Args:
         clock: seconds that only rise.
     """
@@ -59,20 +61,20 @@ class PlainLines:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._stage = ""
-        self._begun = self._told = clock()
+        self._begun = self._told = self._ended = clock()
 
     def progress(self, stage: str, done: int, total: int) -> None:
         """Print when there is something new, or it has been quiet for too long."""
         now = self._clock()
         if stage != self._stage:
-            self._stage, self._begun = stage, now
+            self._stage, self._begun = stage, self._ended if done else now
             if done < total:
                 self._tell(f"{stage}: {done} of {total}")
                 return
         spent = now - self._begun
         if done >= total:
             self._tell(f"{stage}: {total} done in {spent:.1f} s")
-            self._stage = ""
+            self._stage, self._ended = "", now
         elif now - self._told >= QUIET_S and done:
             left = spent / done * (total - done)
             self._tell(f"{stage}: {done / total:.0%}, about {left:.0f} s left")

@@ -1,7 +1,8 @@
 """report.json: everything that was measured on a package, with counts and intervals.
 
-The dataclasses below are its schema; `report_schema()` gives it as JSON Schema. Times and dates
-are the only values that differ between two trainings on the same data, seed and machine.
+The dataclasses below are its schema; `report_schema()` gives it as JSON Schema. Two trainings
+on the same data, seed and machine differ in times and dates, and in what follows from times: how
+many parts the precision study judged and, with `--precision auto`, what it chose.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from inspection.errors import DataError
 from inspection.recipe import first_complaint
 from training.manifest import ImageFacts
 from training.precision import PrecisionStudy
+from training.rows import counted
 
 if TYPE_CHECKING:
     from inspection.package import ModelPackage
@@ -107,6 +109,7 @@ class Report:
         test: `Evaluation.summary()` of the test parts, judged by the packaged model.
         comparison: the same under a random split, where it was asked for.
         history: loss of every epoch.
+        seen: SHA-256 of every image to fit and calibrate on, sorted.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _CLOSED
@@ -125,6 +128,7 @@ class Report:
     warnings: tuple[str, ...]
     timings_s: dict[str, float]
     history: tuple[dict[str, float | int | str], ...] = field(default=())
+    seen: tuple[str, ...] = field(default=())
 
 
 def data_card(manifest: Manifest) -> DataCard:
@@ -195,19 +199,24 @@ def in_words(chosen: Chosen) -> str:
     certificate, bound = chosen.operating_point.certificate, chosen.bound
     held = (
         f"escape rate at most {certificate.escape_bound:.1%} at {certificate.confidence:.0%} "
-        f"confidence, from {certificate.bad_parts} bad parts in {certificate.groups} groups "
-        f"({bound.escapes} of them escaped; worth {bound.effective_size:.0f} independent parts; "
+        f"confidence, from {counted(certificate.bad_parts, 'bad part')} in "
+        f"{counted(certificate.groups, 'group')} ({bound.escapes} of them escaped; worth "
+        f"{counted(round(bound.effective_size), 'independent part')}; "
         f"{certificate.naive_escape_bound:.1%} if all were)"
     )
     if certificate.certified:
         return held
+    wanted = f"{100 * certificate.wanted_escape_rate:.3g} %"
+    more = counted(certificate.more_bad_parts_needed, "more bad part")
+    if bound.bound > certificate.wanted_escape_rate:
+        return (
+            f"cannot certify {wanted}: about {more} needed, in more groups. The limits are the "
+            f"tightest these parts allow: {held}"
+        )
+    scant = ", ".join(f"{name} {count}" for name, count in chosen.scant.items())
     return (
-        f"cannot certify {certificate.wanted_escape_rate:.3g}: about "
-        f"{certificate.more_bad_parts_needed} more bad parts needed, in more groups. The limits "
-        f"are the tightest these parts allow: {held}"
-    ).replace(
-        f"certify {certificate.wanted_escape_rate:.3g}",
-        f"certify {100 * certificate.wanted_escape_rate:.3g} %",
+        f"cannot certify {wanted}: {more} needed, of the classes with too few ({scant}). All "
+        f"classes together: {held}"
     )
 
 

@@ -131,6 +131,11 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + more
 
 
+def counted(count: int, noun: str) -> str:
+    """So many of a thing, such as "1 bad part" or "2 bad parts"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def file_sha256(path: Path) -> str:
     """Hex digest of a file."""
     with path.open("rb") as file:

@@ -3,7 +3,8 @@
     Manifest -> groups -> seeded random orders -> the best balanced -> fit | calibrate | test
 
 A part, a group or a duplicate that stood on two sides would make the figures better than the model
-is. `by="group"` keeps them together or refuses; `by="part-random"` exists for one purpose, to show
+is. `by="group"` keeps them together, and groups that share an image too;
+`by="part-random"` exists for one purpose, to show
 how much a random split flatters, and is never what a package is measured on.
 """
 
@@ -76,12 +77,11 @@ def split(
         by: what stays together: whole groups, or only parts (the labelled comparison).
 
     Raises:
-        DataError: there are too few groups or bad parts, or a duplicate would cross.
+        DataError: there are too few groups or bad parts.
     """
     if min(fractions) <= 0 or not np.isclose(sum(fractions), 1):
         raise DataError(f"fractions {fractions} do not add up to 1")
-    units = manifest.groups if by == "group" else manifest.parts
-    sides = _assign(manifest, units, fractions, seed=seed)
+    sides = _assign(manifest, _units(manifest, by), fractions, seed=seed)
     if by == "group":
         check_no_leak(manifest, sides)
     made = {side: np.flatnonzero(sides == i).astype(np.int64) for i, side in enumerate(SIDES)}
@@ -110,10 +110,9 @@ def folds(
     """`k` times (rows to fit on, rows to test on); every row is tested once.
 
     Raises:
-        DataError: fewer than `k` groups, or a duplicate would cross.
+        DataError: fewer than `k` groups.
     """
-    units = manifest.groups if by == "group" else manifest.parts
-    sides = _assign(manifest, units, (1 / k,) * k, seed=seed)
+    sides = _assign(manifest, _units(manifest, by), (1 / k,) * k, seed=seed)
     if by == "group":
         check_no_leak(manifest, sides)
     return [
@@ -152,6 +151,24 @@ def check_no_leak(manifest: Manifest, sides: NDArray[np.int64]) -> None:
                 f"would flatter: {listed(crossing)}",
                 remedy="Take one of each pair out, or give both the same group.",
             )
+
+
+def _units(manifest: Manifest, by: By) -> tuple[str, ...]:
+    """(N,) what each row stays together with: its group or part, and all that share an image."""
+    units = manifest.groups if by == "group" else manifest.parts
+    leads_to: dict[str, str] = {}
+
+    def first(unit: str) -> str:
+        while unit in leads_to:
+            unit = leads_to[unit]
+        return unit
+
+    holder: dict[str, str] = {}
+    for row, unit in zip(manifest.rows, units, strict=True):
+        one, other = sorted((first(unit), first(holder.setdefault(row.sha256, unit))))
+        if one != other:
+            leads_to[other] = one
+    return tuple(first(unit) for unit in units)
 
 
 def _assign(

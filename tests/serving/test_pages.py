@@ -8,12 +8,15 @@ from urllib.parse import quote
 
 import pytest
 
+from inspection.stores.keys import AccessKeys
+from inspection.stores.places import records_url
 from serving.web.words import LANGUAGES, WORDS, choose_language
 from tests.live_server import Live, promoted_spot, running, serial, settings_in
 from tests.spot_model import part_png
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from playwright.sync_api import Browser, Page, Request
 
@@ -176,3 +179,29 @@ def test_a_person_finds_a_part_by_typing(shown: Live, page: Page) -> None:
     page.wait_for_url("**/parts/**")
     assert serial(1) in page.locator("h1").inner_text()
     assert page.locator(".verdict").first.inner_text() == "FAIL"
+
+
+@pytest.mark.browser
+def test_with_keys_a_browser_asks_once_and_shows_everything(
+    tmp_path: Path, browser: Browser
+) -> None:
+    promoted_spot(tmp_path / "weights")
+    with running(settings_in(tmp_path)) as live:
+        assert live.post(part_png("bad"), serial=serial(1)).status_code == 201
+        keys = AccessKeys(records_url(tmp_path / "var"))
+        secret, _ = keys.create("screen", "mes")
+        keys.close()
+        context = browser.new_context(http_credentials={"username": "anybody", "password": secret})
+        opened = context.new_page()
+        refused: list[str] = []
+        opened.on(
+            "response", lambda answer: refused.append(answer.url) if answer.status == 401 else None
+        )
+        opened.goto(f"{live.address}/parts/{serial(1)}?lang=en", wait_until="networkidle")
+        assert opened.locator(".verdict").first.inner_text() == "FAIL"
+        width = opened.locator("img").first.evaluate("picture => picture.naturalWidth")
+        ground = opened.evaluate("getComputedStyle(document.body).backgroundColor")
+        context.close()
+    assert width > 0
+    assert ground == "rgb(20, 24, 29)"
+    assert refused == []

@@ -65,6 +65,14 @@ def test_scores_that_point_the_wrong_way_are_kept_in_order_and_told() -> None:
     assert probabilities == pytest.approx(0.5, abs=0.05)
 
 
+def test_a_class_that_no_part_shows_is_told_as_what_it_is() -> None:
+    scores = np.linspace(-1, 1, 80, dtype=np.float32).reshape(40, 2)
+    targets = np.stack([scores[:, 0] > 0, np.zeros(40)], axis=1).astype(np.float32)
+    (warning,) = calibrate(scores, targets, ["crack", "void"]).warnings
+    assert warning.startswith("void: no calibration image shows it")
+    assert "higher scores" not in warning
+
+
 def test_classes_are_calibrated_apart() -> None:
     generator = np.random.default_rng(3)
     scores = generator.normal(0, 1, (4000, 2)).astype(np.float32)

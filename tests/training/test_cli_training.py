@@ -100,10 +100,57 @@ def test_mistyped_commands_are_usage_errors(line: Path, capsys: Captured) -> Non
         ["data", "import", str(line)],
         ["data", "import", str(line), "--name", "p", "--flips", "upwards"],
         ["train", "plates", "--size", "big"],
+        ["train", "plates", "--size", "5"],
         ["train", "plates", "--escape-rate", "0"],
+        ["train", "plates", "--escape-rate", "nan"],
+        ["train", "plates", "--review-budget", "nan"],
+        ["train", "plates", "--model", "../evil"],
+        ["train", "plates", "--recipe", "missing.toml"],
         ["train", "plates", "--preset", "full", "--compare-random"],
     ):
         complaint(capsys, *args, status=2)
+
+
+def test_usage_errors_say_what_is_wrong(capsys: Captured) -> None:
+    for args, what in (
+        (["--size", "5"], "sizes begin at 32 pixels"),
+        (["--escape-rate", "nan"], "nan is not a share"),
+        (["--model", "../evil"], "cannot be a model's name"),
+        (["--recipe", "missing.toml"], "missing.toml"),
+    ):
+        assert what in complaint(capsys, "train", "plates", *args, status=2)
+
+
+def test_places_that_cannot_be_written_are_refused_before_the_work(
+    line: Path, capsys: Captured
+) -> None:
+    args = ["data", "import", str(line), "--name", "plates", "--group-from", GROUP_PATTERN]
+    Path("file").write_text("")
+    said = complaint(capsys, *args, "--datasets-dir", "file", status=2)
+    said = complaint(capsys, *args, "--datasets-dir", "file/sets", status=4)
+    assert "file/sets cannot be written to" in said
+    assert "read images" not in said
+    said = complaint(capsys, "data", "import", str(line), "--name", "../up")
+    assert "read images" not in said
+    assert main(args) == 0
+    said = complaint(capsys, "train", "plates", "--weights-dir", "file/weights", status=4)
+    assert "file/weights/plates cannot be written to" in said
+    assert "features" not in said
+
+
+def test_a_class_that_no_image_to_fit_on_shows_is_named(line: Path, capsys: Captured) -> None:
+    (line / "void").mkdir()
+    next((line / "scratch").glob("lot00*")).rename(line / "void" / "lot00-only.png")
+    main(["data", "import", str(line), "--name", "plates", "--group-from", GROUP_PATTERN])
+    said = ""
+    for seed in range(8):  # with some of them, its only group is to calibrate or to test
+        capsys.readouterr()
+        args = ["train", "plates", "--weights-dir", "file/weights", "--seed", str(seed)]
+        Path("file").write_text("")
+        main(args)
+        said += capsys.readouterr().err
+    assert "class 'void': none of the" in said
+    assert "leave the class out" in said
 
 
 def test_training_without_a_data_set_says_how_to_get_one(capsys: Captured) -> None:

@@ -15,9 +15,10 @@ from inspection.errors import DataError
 from inspection.frame import decode_image
 from inspection.package import ModelPackage
 from inspection.recipe import prepare
-from inspection.verdict import decide
+from inspection.verdict import Disposition, decide
 from tests.labelled_sets import bare_manifest, write_png
 from tests.spot_model import part_image, write_spot_package
+from training.cli_show import show_figures
 from training.evaluate import Evaluation, PartResult, evaluate, measure
 from training.images import PreparedImages
 from training.intervals import clopper_pearson
@@ -77,6 +78,7 @@ def test_rates_are_shares_of_the_right_parts(package: ModelPackage, spots: Manif
         "good": {"pass": 24, "review": 4, "fail": 0},
         "bad": {"pass": 0, "review": 4, "fail": 8},
     }
+    assert made.summary()["classes"] == {"spot": {"bad_parts": 12, "escapes": 0}}
 
 
 def test_intervals_enclose_and_naive_ones_are_exact(package: ModelPackage, spots: Manifest) -> None:
@@ -190,6 +192,36 @@ def test_prepared_images_come_in_order(package: ModelPackage, spots: Manifest) -
     for index, (image, size) in enumerate(images.ahead()):
         assert size == (128, 128)
         assert (image == images[index]).all()
+
+
+def judged(part: str, label: str, disposition: Disposition) -> PartResult:
+    return PartResult(
+        path=part,
+        part=part,
+        group=part,
+        label=label,
+        bad=label != "good",
+        probabilities=(0.1, 0.2),
+        novelty=1.0,
+        disposition=disposition,
+    )
+
+
+def test_escapes_are_counted_for_every_class(capsys: pytest.CaptureFixture[str]) -> None:
+    parts = [
+        judged("a", "good", "pass"),
+        judged("b", "crack", "fail"),
+        judged("c", "crack;void", "pass"),
+        judged("d", "void", "pass"),
+    ]
+    made = measure(parts, ("crack", "void"), seed=0)
+    assert made.summary()["classes"] == {
+        "crack": {"bad_parts": 2, "escapes": 1},
+        "void": {"bad_parts": 2, "escapes": 2},
+    }
+    show_figures(made)
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.split() == ["void", "2", "2"] for line in lines)
 
 
 def test_parts_of_one_kind_have_no_figures() -> None:

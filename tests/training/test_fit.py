@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from inspection.engines.network import InspectionNetwork, pool_evidence
 from inspection.errors import ConfigurationError, InputError
 from training.fit import FeatureCache, FitResult, FitSettings, extract_features, fit
+from training.fit_full import variations
 
 SIZE_PX = (96, 96)
 FAST = FitSettings(
@@ -165,6 +166,22 @@ def test_the_full_preset_tunes_everything_and_keeps_the_map(
     assert losses[-1] < losses[0]
     stem = next(tuned.network.trunk.taps.parameters())
     assert not torch.equal(stem, next(fitted.network.trunk.taps.parameters()))
+
+
+def test_variations_follow_the_seed_and_stay_in_the_window() -> None:
+    image = Pictures(1, seed=3).held[0]
+    settings = replace(FAST, window=(100.0, 150.0))
+    first, same, other = (
+        variations(replace(settings, seed=seed)) for seed in (settings.seed, settings.seed, 12)
+    )
+    for _ in range(3):
+        made = first(image)
+        assert made.shape == image.shape
+        assert made.dtype == np.float32
+        assert 100 <= made.min() < made.max() <= 150
+        assert not np.array_equal(made, image.clip(100, 150))
+        assert np.array_equal(made, same(image))
+        assert not np.array_equal(made, other(image))
 
 
 @pytest.mark.parametrize(

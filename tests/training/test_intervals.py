@@ -11,6 +11,7 @@ from scipy import stats
 from training.intervals import (
     GroupBootstrap,
     clopper_pearson,
+    curve_interval,
     delong_interval,
     delong_variance,
     design_effect,
@@ -211,6 +212,67 @@ def test_ranking_agrees_with_scikit_learn(scores: list[int], seed: int) -> None:
     assert average[0] == pytest.approx(
         average_precision_score(bad, values, sample_weight=weights[0])
     )
+
+
+def test_perfect_order_still_leaves_doubt() -> None:
+    scores = np.arange(60.0)
+    bad = scores >= 40
+    low, high = delong_interval(scores, bad)
+    assert (low, high) == clopper_pearson(20, 20)
+    groups = np.arange(60) % 5
+    draws = GroupBootstrap(groups, seed=0).ranking(scores, bad)[0]
+    assert curve_interval(1.0, draws, bad, groups) == clopper_pearson(5, 5)
+    assert curve_interval(0.0, 1 - draws, ~bad, groups) == clopper_pearson(0, 5)
+
+
+def test_one_group_says_nothing_of_others() -> None:
+    scores, bad = np.arange(20.0), np.arange(20) % 3 == 0
+    one = np.zeros(20, dtype=np.int64)
+    draws = GroupBootstrap(one, seed=0).ranking(scores, bad)[0]
+    assert curve_interval(0.6, draws, bad, one) == (0.0, 1.0)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 4), st.booleans(), st.integers(0, 4)), min_size=4, max_size=40
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_interval_of_a_curve_encloses_it_and_has_a_width(
+    parts: list[tuple[int, bool, int]],
+) -> None:
+    scores = np.array([float(p[0]) for p in parts])
+    bad, groups = np.array([p[1] for p in parts]), np.array([p[2] for p in parts])
+    bad[:2] = (True, False)
+    drawn = GroupBootstrap(groups, seed=0, draws=100).ranking(scores, bad)
+    for value, draws in zip(ranking(scores, bad), drawn, strict=True):
+        low, high = curve_interval(value, draws, bad, groups)
+        assert 0 <= low <= value <= high <= 1
+        assert high > low
+    low, high = delong_interval(scores, bad)
+    assert low < high
+
+
+@pytest.mark.parametrize("count", [3, 5, 10])
+def test_interval_of_the_auc_covers_with_few_groups(count: int) -> None:
+    """Groups differ in what their bad and good parts look like; the naive interval misses."""
+    generator = np.random.default_rng(4)
+    truth = stats.norm.cdf(1.2 / np.sqrt(2))
+    misses, naive_misses, runs = 0, 0, 120
+    for _ in range(runs):
+        groups = np.repeat(np.arange(count), 30)
+        bad = generator.random(len(groups)) < 0.3
+        level = np.sqrt(0.4) * generator.standard_normal((2, count))
+        scores = np.where(bad, 1.2 + level[1, groups], level[0, groups])
+        scores += np.sqrt(0.6) * generator.standard_normal(len(groups))
+        draws = GroupBootstrap(groups, seed=0, draws=300).ranking(scores, bad)[0]
+        low, high = curve_interval(ranking(scores, bad)[0], draws, bad, groups)
+        naive_low, naive_high = delong_interval(scores, bad)
+        misses += not low <= truth <= high
+        naive_misses += not naive_low <= truth <= naive_high
+    # 5 % are promised; chance at 120 runs reaches 10 %.
+    assert misses / runs < 0.1
+    assert naive_misses / runs > 0.3
 
 
 def test_resampling_single_parts_agrees_with_the_binomial() -> None:

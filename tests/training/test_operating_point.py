@@ -9,9 +9,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats
 
+from inspection.engine import Prediction
 from inspection.errors import DataError
+from inspection.recipe import Recipe
+from inspection.verdict import Calibration, decide
 from training.intervals import parts_needed, upper_bound
-from training.operating_point import Chosen, choose_limits, novelty_quantile
+from training.operating_point import FEWEST_BAD, Chosen, choose_limits, novelty_quantile
+from training.report import in_words
+
+NAMES = ("crack", "void", "stain")
 
 
 def choose(
@@ -25,13 +31,13 @@ def choose(
     classes: int = 1,
 ) -> Chosen:
     return choose_limits(
-        probability,
+        np.repeat(probability[:, np.newaxis], classes, axis=1),
         np.ones(len(bad)) if novelty is None else novelty,
-        bad,
+        np.repeat(bad[:, np.newaxis], classes, axis=1),
         np.arange(len(bad)) if groups is None else groups,
         wanted_escape_rate=wanted,
         review_budget=budget,
-        classes=classes,
+        classes=NAMES[:classes],
         split_digest="d",
     )
 
@@ -118,6 +124,86 @@ def test_every_class_gets_the_limits() -> None:
     assert len(point.pass_below) == len(point.fail_from) == 3
 
 
+def choose_two(voids: int, *, void_probability: float = 0.005) -> Chosen:
+    """300 good parts, 300 cracks that are found, and a few voids that the model hardly sees."""
+    crack, cracked = overlapping(300, 300)
+    generator = np.random.default_rng(2)
+    probability = np.zeros((600 + voids, 2))
+    probability[:600, 0], probability[600:, 0] = crack, 0.01
+    probability[:, 1] = void_probability * generator.uniform(0.5, 1, len(probability))
+    shows = np.zeros(probability.shape, dtype=np.bool_)
+    shows[:600, 0], shows[600:, 1] = cracked, True
+    return choose_limits(
+        probability,
+        np.ones(len(probability)),
+        shows,
+        np.arange(len(probability)),
+        wanted_escape_rate=0.05,
+        review_budget=0.9,
+        classes=("crack", "void"),
+        split_digest="d",
+    )
+
+
+def test_a_class_without_calibration_parts_lets_nothing_pass_and_refuses_the_certificate() -> None:
+    chosen = choose_two(0)
+    point = chosen.operating_point
+    assert point.pass_below[0] > 0
+    assert point.pass_below[1] == 0
+    assert point.fail_from[1] > 1  # nor does anything fail on a probability without meaning
+    assert point.certificate.escape_bound <= 0.05
+    assert not point.certificate.certified
+    assert point.certificate.more_bad_parts_needed == FEWEST_BAD
+    assert chosen.warnings[0].startswith("void: no bad part among the calibration parts")
+    assert "cannot certify 5 %: 10 more bad parts needed" in in_words(chosen)
+    assert "(void 0)" in in_words(chosen)
+
+
+def test_a_class_without_calibration_parts_sends_the_best_of_parts_to_review() -> None:
+    recipe = Recipe(
+        product="p",
+        modality="vision",
+        bits=8,
+        channels=1,
+        input_size_px=(32, 32),
+        window=(0.0, 255.0),
+        classes=("crack", "void"),
+    )
+    scores = np.array([-20, -20], np.float32)
+    prediction = Prediction(
+        scores=scores, evidence=np.full((2, 2, 2), -20, np.float32), novelty=0.5
+    )
+    calibration = Calibration(slope=(1.0, 1.0), intercept=(0.0, 0.0))
+    verdict = decide(prediction, calibration, choose_two(0).operating_point, recipe, (32, 32))
+    assert verdict.disposition == "review"
+    assert [finding.defect_class for finding in verdict.findings] == ["void"]
+
+
+def test_a_class_with_few_calibration_parts_passes_none_of_them_and_is_named() -> None:
+    chosen = choose_two(FEWEST_BAD - 1)
+    point = chosen.operating_point
+    assert 0 < point.pass_below[1] < 0.005 < point.pass_below[0]
+    assert not point.certificate.certified
+    assert point.certificate.more_bad_parts_needed >= 1
+    assert any("void: only 9 bad parts" in warning for warning in chosen.warnings)
+    assert chosen.scant == {"void": 9}
+
+
+def test_a_review_share_past_the_budget_is_told() -> None:
+    chosen = choose_two(0)
+    assert chosen.review_share == pytest.approx(
+        1 - (overlapping(300, 300)[0] >= chosen.operating_point.fail_from[0]).mean()
+    )
+    probability, bad = overlapping(300, 300)
+    novel = choose(probability, bad, novelty=np.arange(600.0), budget=0.0)
+    assert "as novel" in novel.warnings[0]
+
+
+def test_one_of_a_thing_is_not_many() -> None:
+    chosen = choose(np.array([0.1, 0.9]), np.array([False, True]))
+    assert "from 1 bad part in 1 group (0 of them" in in_words(chosen)
+
+
 def test_parts_of_one_kind_are_refused() -> None:
     with pytest.raises(DataError, match="all good or all bad"):
         choose(np.array([0.1, 0.2]), np.array([False, False]))
@@ -144,10 +230,11 @@ def test_what_is_claimed_agrees_with_the_parts(
     assert point.pass_below[0] <= point.fail_from[0]
     assert chosen.bound.escapes == (probability[bad] < point.pass_below[0]).sum()
     assert certificate.escape_bound >= certificate.naive_escape_bound
-    assert certificate.certified == (certificate.escape_bound <= wanted)
+    enough = bad.sum() >= FEWEST_BAD
+    assert certificate.certified == (certificate.escape_bound <= wanted and enough)
     assert certificate.certified == (certificate.more_bad_parts_needed == 0)
     assert chosen.review_share <= budget + 1e-9
-    if not certificate.certified:
+    if certificate.escape_bound > wanted:
         assert chosen.bound.escapes == 0
 
 
@@ -171,3 +258,16 @@ def test_certified_limits_hold_on_new_groups_where_naive_ones_do_not() -> None:
                 naive_wrong += naive
     assert wrong / runs < 0.1  # 5 % are promised; chance at 100 runs reaches 10 %
     assert naive_wrong / runs > 0.12
+
+
+def test_without_a_certificate_the_rest_of_the_review_budget_tightens_the_pass_limit() -> None:
+    """Bad parts far above the good ones: the next one may lie between them."""
+    probability = np.concatenate([np.linspace(0.01, 0.2, 90), np.full(10, 0.9)])
+    bad = np.arange(100) >= 90
+    chosen = choose(probability, bad, wanted=0.01, budget=0.15)
+    point = chosen.operating_point
+    assert not point.certificate.certified
+    assert point.pass_below[0] == np.sort(probability[~bad])[-15]
+    assert point.fail_from[0] == 0.9
+    assert chosen.review_share == 0.15
+    assert choose(probability, bad, wanted=0.5, budget=0.15).operating_point.pass_below[0] == 0.9

@@ -13,18 +13,19 @@ import pytest
 
 from inspection.cli import main
 from inspection.engines.openvino import OpenVinoEngine
-from inspection.errors import DataError, RecipeError
+from inspection.errors import ConfigurationError, DataError, RecipeError
 from inspection.package import ModelPackage, load_package
 from inspection.recipe import dump_recipe
 from tests.labelled_sets import import_folders, write_folders, write_png
 from training.evaluate import evaluate, predict
 from training.manifest import Manifest, write_manifest
-from training.package import Trained, train
+from training.package import Trained, _write_next, train
 from training.plan import Plan, TrainSettings, resolve
 from training.precision import study_precision
 from training.progress import Silent
 from training.recipe_for import recipe_for
 from training.report import read_report, report_schema
+from training.sides import side_to_judge
 
 SETTINGS = TrainSettings(
     seed=3,
@@ -157,8 +158,59 @@ def test_a_set_that_the_model_was_not_made_from_has_no_test_side(
     asked += ["--datasets-dir", str(folder.parent)]
     assert main(asked) == 3
     assert "made from other data than fewer holds now" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert main([*asked, "--part", "all", "--csv", str(tmp_path / "file" / "parts.csv")]) == 4
+    said = capsys.readouterr().err
+    assert "cannot be written to" in said
+    assert "judge parts" not in said  # before the work, not after it
     assert main([*asked, "--part", "all"]) == 0
-    assert "110 parts" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    used = {plan.manifest.rows[i].sha256 for i in (*plan.split.fit, *plan.split.calibrate)}
+    assert trained.report.seen == tuple(sorted(used))
+    seen = sum(row.sha256 in used for row in fewer.rows)
+    assert f"{110 - seen} parts" in shown
+    assert f"{seen} parts left out that the model was made from" in shown
+
+
+def test_figures_of_what_training_has_seen_are_called_that(trained: Trained, plan: Plan) -> None:
+    package, report = trained.package, trained.report
+    for part in ("fit", "calibrate", "all"):
+        side = side_to_judge(package, report, plan.manifest, part)
+        assert side.seen
+        assert side.note == "seen in training: these figures flatter"
+    side = side_to_judge(package, report, plan.manifest, "test")
+    assert not side.seen
+    assert (side.rows == plan.split.test).all()
+
+
+def test_overlap_with_another_set_is_left_out_or_said_to_be_unknown(
+    trained: Trained, plan: Plan
+) -> None:
+    rows = tuple(plan.manifest.rows[i] for i in plan.split.fit.tolist())
+    other = replace(plan.manifest, name="other", rows=rows)
+    with pytest.raises(DataError, match="images of every part of other"):
+        side_to_judge(trained.package, trained.report, other, "all")
+    older = replace(trained.report, seen=())
+    side = side_to_judge(trained.package, older, other, "all")
+    assert len(side.rows) == len(rows)
+    assert "cannot be checked" in side.note
+
+
+def test_a_version_taken_meanwhile_is_not_lost(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = trained.package
+    files: dict[str, bytes | Path] = {
+        name: package.folder / name for name in ("model.onnx", "model.safetensors", "report.json")
+    }
+    _write_next(tmp_path, package.document, package.recipe, files)
+    numbers = iter((1, 2))
+    monkeypatch.setattr("training.package.next_version", lambda *_: next(numbers))
+    assert _write_next(tmp_path, package.document, package.recipe, files).reference == "plates@2"
+    (tmp_path / "file").write_text("")
+    monkeypatch.undo()
+    with pytest.raises(ConfigurationError, match="could not be written"):
+        _write_next(tmp_path / "file", package.document, package.recipe, files)
 
 
 def test_both_precisions_judge_the_whole_test_side(trained: Trained, plan: Plan) -> None:
@@ -167,7 +219,14 @@ def test_both_precisions_judge_the_whole_test_side(trained: Trained, plan: Plan)
     rows = plan.split.test
     silent = Silent().progress
     predicted = predict(engine, plan.manifest, package.recipe, rows, silent, stage="test")
-    study = study_precision(package, engine, plan.manifest, predicted, progress=silent, whole=True)
+    first, study = (
+        study_precision(
+            package, engine, plan.manifest, predicted, progress=silent, wanted=wanted, whole=True
+        )
+        for wanted in ("f32", "auto")
+    )
+    assert first.chosen == "f32"  # unless asked for, whatever the clock says
+    assert first.flips == study.flips
     assert study.chosen in ("f32", study.engine_choice)
     if study.parts:  # this machine has another arithmetic to offer
         assert study.whole

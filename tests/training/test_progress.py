@@ -39,6 +39,24 @@ def test_long_stages_speak_every_half_minute(
     ]
 
 
+def test_a_stage_that_is_told_of_late_counts_from_the_end_of_the_one_before(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    now = 0.0
+    told = PlainLines(lambda: now)
+    now = 12.0
+    told.progress("head", 5, 5)
+    now = 15.0
+    told.progress("test", 0, 2)  # said when it began: what lay between is not its own
+    now = 16.0
+    told.progress("test", 2, 2)
+    assert capsys.readouterr().err.splitlines() == [
+        "head: 5 done in 12.0 s",
+        "test: 0 of 2",
+        "test: 2 done in 1.0 s",
+    ]
+
+
 def test_a_stage_of_the_same_name_is_announced_again(capsys: pytest.CaptureFixture[str]) -> None:
     told = PlainLines()
     for _ in range(2):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from inspection.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from inspection.recipe import Flip
@@ -56,6 +57,28 @@ class Labelled:
     flips: tuple[Flip, ...] = ()
     ignored: int = 0
     notes: tuple[str, ...] = ()
+
+
+def refuse_shared_parts(
+    files: Sequence[LabelledFile], *, named: Sequence[bool], remedy: str
+) -> None:
+    """Refuse a part that was only guessed from a file's name, when another file has it too.
+
+    Args:
+        files: of the source.
+        named: (n,) whether the source itself named each file's part.
+        remedy: how the source can name it.
+
+    Raises:
+        DataError: it would become one part with two images.
+    """
+    seen: dict[str, tuple[str, bool]] = {}
+    for file, known in zip(files, named, strict=True):
+        first, first_known = seen.setdefault(file.part, (file.name, known))
+        if first != file.name and not (known and first_known):
+            raise DataError(
+                f"two files have the part name {file.part!r}: {first}, {file.name}", remedy=remedy
+            )
 
 
 def check_class_name(name: str) -> None:

@@ -15,7 +15,13 @@ from pathlib import Path
 
 from inspection.errors import DataError
 from training.rows import GOOD, listed
-from training.sources import IMAGE_SUFFIXES, Labelled, LabelledFile, check_class_name
+from training.sources import (
+    IMAGE_SUFFIXES,
+    Labelled,
+    LabelledFile,
+    check_class_name,
+    refuse_shared_parts,
+)
 
 SHOWN_FOLDERS = 4
 
@@ -71,7 +77,12 @@ def read_folders(
             remedy="Add a folder for every defect class, beside `good`.",
         )
     if part_pattern is None:
-        _refuse_shared_names(files)
+        refuse_shared_parts(
+            files,
+            named=[False] * len(files),
+            remedy="Name files after their parts; or say with --part-from where the part stands in "
+            "the path, if these are two images of one part.",
+        )
     return Labelled(
         layout=f"class folders in {folder}",
         files=tuple(files),
@@ -111,18 +122,6 @@ def _found(pattern: re.Pattern[str], name: str) -> str | None:
     if match is None:
         return None
     return (match.group(1) if pattern.groups else match.group()) or None
-
-
-def _refuse_shared_names(files: list[LabelledFile]) -> None:
-    seen: dict[str, str] = {}
-    for file in files:
-        if file.part in seen:
-            raise DataError(
-                f"two files have the part name {file.part!r}: {seen[file.part]}, {file.name}",
-                remedy="Name files after their parts; or say with --part-from where the part "
-                "stands in the path, if these are two images of one part.",
-            )
-        seen[file.part] = file.name
 
 
 def _wrong_level(folder: Path) -> DataError:

@@ -11,7 +11,7 @@ from typing import Any
 
 from inspection.errors import DataError
 from training.rows import GOOD, listed
-from training.sources import Labelled, LabelledFile, check_class_name
+from training.sources import Labelled, LabelledFile, check_class_name, refuse_shared_parts
 
 NEEDED = ("path", "label")
 OPTIONAL = ("part", "group", "probability", "lot", "mould", "captured_at")
@@ -28,13 +28,19 @@ def read_table(path: Path) -> Labelled:
             reader = csv.DictReader(file)
             columns = tuple(reader.fieldnames or ())
             _check_columns(path, columns)
-            files = [_entry(path, line, cells) for line, cells in enumerate(reader, start=2)]
+            lines = list(enumerate(reader, start=2))
+            files = [_entry(path, line, cells) for line, cells in lines]
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a CSV in UTF-8: {error}") from error
     if not files:
         raise DataError(f"{path} names no images")
+    refuse_shared_parts(
+        files,
+        named=[bool((cells.get("part") or "").strip()) for _, cells in lines],
+        remedy="Add a column `part` that says which part each image shows.",
+    )
     missing = [file.name for file in files if not file.file.is_file()]
     if missing:
         raise DataError(
