@@ -17,6 +17,7 @@ import argparse
 import csv
 import hashlib
 import json
+import os
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -207,13 +208,16 @@ def interval(values: list[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument(
-        "--split", choices=["grouped", "random", "holdout"], nargs="+", required=True
+        "--split", choices=["grouped", "random", "holdout"], nargs="+", default=["grouped"]
     )
+    parser.add_argument("--short", action="store_true", help="two grouped folds, nothing kept")
     parser.add_argument("--preset", choices=["fast", "full"], default="fast")
     parser.add_argument("--folds", type=int, default=None, help="5; 10 for holdout")
     parser.add_argument("--seed", type=int, default=2026, help="of the split and of the fit")
     parser.add_argument("--results", type=Path, default=HERE / "results.jsonl")
     chosen = parser.parse_args()
+    if chosen.short:
+        chosen.split, chosen.folds, chosen.results = ["grouped"], 2, Path(os.devnull)
     settings = FitSettings(
         preset=chosen.preset,
         seed=chosen.seed,

@@ -120,7 +120,10 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("var"))
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--short", action="store_true", help="one run of a second each")
     options = parser.parse_args()
+    if options.short:
+        options.seconds, options.repeat = 1.0, 1
     options.folder.mkdir(parents=True, exist_ok=True)
     print(
         f"{os.cpu_count()} CPU cores, Python {platform.python_version()}, "
