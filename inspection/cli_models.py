@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from inspection.package import ModelPackage
     from inspection.registry import Promotion
-    from inspection.verdict import Certificate
 
 FORMATS = click.Choice(["table", "json"])
 
@@ -108,7 +107,7 @@ def show(registry: Registry, reference: str, form: str) -> None:
         "pass below": ", ".join(f"{limit:.4f}" for limit in point.pass_below),
         "fail from": ", ".join(f"{limit:.4f}" for limit in point.fail_from),
         "novelty limit": f"{point.novelty_limit:.4g}",
-        "certificate": certificate_in_words(point.certificate),
+        "certificate": point.certificate.in_words(),
         "package digest": package.digest,
         "weights digest": package.weights_digest,
         "data digest": document.data_digest,
@@ -157,21 +156,6 @@ def history(registry: Registry, product: str | None, form: str) -> None:
         risk = line.accepted_risk or ""
         table.add_row(moment, line.action, line.product, line.reference, line.by, certified, risk)
     _print(table)
-
-
-def certificate_in_words(certificate: Certificate) -> str:
-    """What the certificate says, as a person would."""
-    basis = (
-        f"at {certificate.confidence:.0%} confidence, from {certificate.bad_parts} bad parts "
-        f"in {certificate.groups} groups"
-    )
-    bound = f"escape rate at most {certificate.escape_bound:.1%} {basis}"
-    if certificate.certified:
-        return bound
-    return (
-        f"cannot certify {certificate.wanted_escape_rate:.1%}: {bound}; "
-        f"{certificate.more_bad_parts_needed} more bad parts needed"
-    )
 
 
 def _row(

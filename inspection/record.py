@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict, dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import rfc8785
 from pydantic import ConfigDict, TypeAdapter
@@ -24,14 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 AttemptReason = Literal["first", "recheck", "after-rework", "audit", "challenge", "simulated"]
-ATTEMPT_REASONS: tuple[AttemptReason, ...] = (
-    "first",
-    "recheck",
-    "after-rework",
-    "audit",
-    "challenge",
-    "simulated",
-)
+ATTEMPT_REASONS: tuple[AttemptReason, ...] = get_args(AttemptReason)
 NOT_COUNTED: frozenset[str] = frozenset({"audit", "challenge", "simulated"})
 """Reasons under which an inspection has no attempt number and never changes what is in force."""
 

@@ -157,9 +157,7 @@ class Registry:
         certificate = package.document.operating_point.certificate
         if not certificate.certified and not (accept_risk and accept_risk.strip()):
             raise QualityGateError(
-                f"{reference} is not certified: escape rate at most "
-                f"{certificate.escape_bound:.1%} at {certificate.confidence:.0%} confidence from "
-                f"{certificate.bad_parts} bad parts, wanted {certificate.wanted_escape_rate:.1%}",
+                f"{reference} is not certified: {certificate.in_words()}",
                 remedy=f"Add about {certificate.more_bad_parts_needed} bad parts to the data and "
                 'train again, or promote it with --accept-risk "REASON".',
             )

@@ -96,6 +96,21 @@ class Certificate:
         ):
             raise RecipeError("a certificate cannot claim more than its bound and its parts show")
 
+    def in_words(self) -> str:
+        """What it says, as a person would: the bound, and what it rests on."""
+        parts = f"{self.bad_parts} bad part{'' if self.bad_parts == 1 else 's'}"
+        groups = f"{self.groups} group{'' if self.groups == 1 else 's'}"
+        bound = (
+            f"escape rate at most {self.escape_bound:.1%} at {self.confidence:.0%} confidence, "
+            f"from {parts} in {groups}"
+        )
+        if self.certified:
+            return bound
+        return (
+            f"cannot certify {self.wanted_escape_rate:.1%}: {bound}; "
+            f"{self.more_bad_parts_needed} more bad parts needed"
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatingPoint:
