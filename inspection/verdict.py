@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 Disposition = Literal["pass", "fail", "review"]
 
+LARGEST = float(np.finfo(np.float32).max)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
@@ -44,8 +46,8 @@ class Calibration:
     def __post_init__(self) -> None:
         if not self.slope or len(self.slope) != len(self.intercept):
             raise RecipeError("calibration needs one slope and one intercept a class")
-        if not all(math.isfinite(v) for v in (*self.slope, *self.intercept)):
-            raise RecipeError("calibration holds a number that is not finite")
+        if not all(abs(v) <= LARGEST for v in (*self.slope, *self.intercept)):  # NaN is not
+            raise RecipeError("calibration holds a number that is not finite as float32")
         if min(self.slope) <= 0:
             raise RecipeError("a calibration slope must be positive: order would be turned round")
 

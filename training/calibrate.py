@@ -23,6 +23,8 @@ STEPS = 100
 RIDGE = 1e-12
 SHOWN = 0.5  # the soft label from which an image counts as showing a class
 WEAK_SLOPE = 0.01  # of the log-odds per standard deviation: order kept, next to no confidence
+# Scores are float32: a spread below this is their rounding, and a slope fitted to it would overflow.
+LEAST_SPREAD = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +51,7 @@ def calibrate(
         shown = targets[:, k] >= SHOWN
         slope, intercept = fit_platt(column, targets[:, k].astype(np.float64))
         if slope <= 0 or not shown.any() or shown.all():
-            spread = float(column.std()) or 1.0
+            spread = _spread(column)
             mean = float(np.clip(_smooth(targets[:, k].astype(np.float64)).mean(), 1e-6, 1 - 1e-6))
             slope = WEAK_SLOPE / spread
             intercept = float(np.log(mean / (1 - mean))) - slope * float(column.mean())
@@ -76,7 +78,7 @@ def fit_platt(scores: NDArray[np.float64], targets: NDArray[np.float64]) -> tupl
         scores: (n,).
         targets: (n,) in 0..1.
     """
-    scale = float(scores.std()) or 1.0
+    scale = _spread(scores)
     centre = float(scores.mean())
     x = (scores - centre) / scale
     t = _smooth(targets)
@@ -101,6 +103,12 @@ def fit_platt(scores: NDArray[np.float64], targets: NDArray[np.float64]) -> tupl
             break  # the arithmetic cannot tell any better
         a, b, loss = a - size * float(step[0]), b - size * float(step[1]), tried
     return a / scale, b - a * centre / scale
+
+
+def _spread(scores: NDArray[np.float64]) -> float:
+    """Their standard deviation; 1 when they are all the same score."""
+    spread = float(scores.std())
+    return spread if spread > LEAST_SPREAD * max(1.0, float(np.abs(scores).max())) else 1.0
 
 
 def _smooth(targets: NDArray[np.float64]) -> NDArray[np.float64]:
