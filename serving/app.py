@@ -1,6 +1,6 @@
 """The one place where the server's parts are put together. It reads from left to right:
 
-    Settings -> open_server: stores, keys, registry -> packages (digests) -> engines -> warm-up
+    Settings -> open_server: stores, keys, registry -> Lines: packages (digests) -> warm engines
              -> create_app:  routes, problems, envelope, around that Server
 
 Nothing happens before `create_app` is called, and nothing is opened before the app starts.
@@ -21,7 +21,6 @@ from inspection.engines.openvino import OpenVinoEngine
 from inspection.errors import (
     ConfigurationError,
     EngineError,
-    InspectionError,
     NoPromotedModel,
 )
 from inspection.pipeline import Line
@@ -34,6 +33,7 @@ from serving import problems
 from serving.auth import allow, check_exposure
 from serving.batching import BatchingEngine
 from serving.envelope import Envelope
+from serving.lines import Lines
 from serving.openapi import page
 from serving.openapi.document import build_document, parameters_known
 from serving.routes import health, images, inspections, models, parts
@@ -122,33 +122,27 @@ def open_server(settings: Settings, *, make_engine: MakeEngine | None = None) ->
         records = open_records(url)
         stack.callback(records.close)
         registry = Registry(settings.weights_dir)
-        lines: dict[str, Line | InspectionError] = {}
-        products = settings.products or sorted(registry.current())
-        if not products:
+        if not settings.products and not registry.current():
             raise NoPromotedModel(
                 f"no model is promoted in {settings.weights_dir}, so there is nothing to serve",
                 remedy="Run `inspection models promote MODEL@VERSION`, or name the right folder "
                 "with --weights-dir.",
             )
-        for product in products:
-            try:
-                package = _promoted(registry, product)
-                engine = (make_engine or warm_engine)(package, settings)
-            except InspectionError as error:
-                log.error("product refused", extra={"product": product, "detail": str(error)})
-                lines[product] = error
-                continue
-            stack.callback(engine.close)
-            log.info("product ready", extra={"product": product, "model": package.reference})
-            lines[product] = Line(
+
+        def at_work(package: ModelPackage) -> Line:
+            return Line(
                 package=package,
-                engine=engine,
+                engine=(make_engine or warm_engine)(package, settings),
                 images=files,
                 records=records,
                 limits=settings.decode_limits,
             )
+
+        lines = Lines(registry, at_work, products=settings.products)
+        stack.callback(lines.close)
         workers = ThreadPoolExecutor(settings.server.workers, thread_name_prefix="inspect")
         stack.callback(workers.shutdown)
+        lines.watch()
         yield Server(
             settings=settings,
             images=files,
@@ -158,13 +152,6 @@ def open_server(settings: Settings, *, make_engine: MakeEngine | None = None) ->
             lines=lines,
             workers=workers,
         )
-
-
-def _promoted(registry: Registry, product: str) -> ModelPackage:
-    package = registry.promoted(product)
-    if package.recipe.product != product:
-        raise NoPromotedModel(f"{package.reference} judges {package.recipe.product}")
-    return package
 
 
 def warm_engine(package: ModelPackage, settings: Settings) -> Engine:
@@ -177,6 +164,7 @@ def warm_engine(package: ModelPackage, settings: Settings) -> Engine:
     engine = BatchingEngine(
         OpenVinoEngine.for_package(package, threads=settings.engine.threads),
         max_batch=settings.engine.max_batch,
+        stuck_s=settings.engine.stuck_s,
     )
     try:
         prediction = engine.warm_up((recipe.channels, *recipe.input_size_px))

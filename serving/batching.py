@@ -4,14 +4,17 @@
 
 Work-conserving: an idle engine starts at once with what is there; a busy one takes everything that
 has come meanwhile. There is no timer and no polling, so a lone image never waits for company. A
-batch that fails is run again image by image, so one bad image fails alone.
+batch that fails is run again image by image, so one bad image fails alone. A run that does not end
+is somebody else's to notice: `complaint` says it, `abandon` lets everybody go.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -42,16 +45,21 @@ class BatchingEngine:
     Args:
         engine: what runs the batches; only this class's thread calls it.
         max_batch: the most images in one run.
+        stuck_s: how long one run may take before the engine counts as hung.
     """
 
-    def __init__(self, engine: Engine, *, max_batch: int) -> None:
+    def __init__(self, engine: Engine, *, max_batch: int, stuck_s: float = 10.0) -> None:
         if max_batch < 1:
             raise ValueError("max_batch counts from 1")
         self._engine = engine
         self._max_batch = max_batch
+        self._stuck_s = stuck_s
+        self._running: list[_Job] = []
+        self._running_since: float | None = None
         self._waiting: deque[_Job] = deque()
         self._changed = threading.Condition()
         self._closing = False
+        self._abandoned = False
         self._worker = threading.Thread(target=self._run, name="engine", daemon=True)
         self._worker.start()
 
@@ -64,6 +72,16 @@ class BatchingEngine:
     def alive(self) -> bool:
         """Whether it takes images."""
         return not self._closing
+
+    @property
+    def complaint(self) -> str | None:
+        """Why it is of no use any more, in words; None while it is well."""
+        if self._closing:
+            return "its engine has stopped"
+        since = self._running_since
+        if since is not None and (spent := time.monotonic() - since) > self._stuck_s:
+            return f"its engine has not answered for {spent:.0f} s"
+        return None
 
     @property
     def queued(self) -> int:
@@ -115,21 +133,35 @@ class BatchingEngine:
         with self._changed:
             self._closing = True
             self._changed.notify()
-        self._worker.join()
+        if not self._abandoned:
+            self._worker.join()
+
+    def abandon(self, why: str) -> None:
+        """Let everybody go who waits, without waiting for a run that may never end.
+
+        The thread that hangs is left behind; should its run end after all, nobody hears of it, and
+        the engine is closed then.
+        """
+        with self._changed:
+            self._closing = True
+            left = [*self._running, *self._waiting]
+            self._waiting.clear()
+            self._changed.notify()
+            self._abandoned = True
+        _fail(left, why)
 
     def _run(self) -> None:
-        batch: list[_Job] = []
         try:
             while batch := self._next_batch():
+                self._running, self._running_since = batch, time.monotonic()
                 self._answer(batch)
+                self._running, self._running_since = [], None
         finally:  # however this thread ends, nobody is left waiting
             with self._changed:
                 self._closing = True
-                left = [*batch, *self._waiting]
+                left = [*self._running, *self._waiting]
                 self._waiting.clear()
-            for job in left:
-                if not job.answer.done():
-                    job.answer.set_exception(EngineError("the engine stopped while images waited"))
+            _fail(left, "the engine stopped while images waited")
             self._engine.close()
 
     def _next_batch(self) -> list[_Job]:
@@ -152,10 +184,18 @@ class BatchingEngine:
                 return
             failure = error if isinstance(error, EngineError) else EngineError(_in_words(error))
             failure.__cause__ = None if failure is error else error
-            batch[0].answer.set_exception(failure)
+            with suppress(InvalidStateError):  # abandoned meanwhile
+                batch[0].answer.set_exception(failure)
             return
         for job, prediction in zip(batch, predictions, strict=True):
-            job.answer.set_result(prediction)
+            with suppress(InvalidStateError):
+                job.answer.set_result(prediction)
+
+
+def _fail(jobs: Sequence[_Job], why: str) -> None:
+    for job in jobs:
+        with suppress(InvalidStateError):  # it has its answer
+            job.answer.set_exception(EngineError(why))
 
 
 def _in_words(error: Exception) -> str:

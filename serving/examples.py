@@ -131,7 +131,7 @@ MODELS: Final[dict[str, Any]] = {
                 "certified": True,
                 "accepted_risk": None,
             },
-            "waits_for_restart": False,
+            "pending": False,
         }
     ]
 }

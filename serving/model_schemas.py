@@ -81,7 +81,7 @@ class ServedProduct(_Wire):
     serial_format: SerialFormat | None
     model: LoadedModel | None
     promotion: Promotion | None = Field(description="what is promoted now, by the log")
-    waits_for_restart: bool = Field(description="another package was promoted since the start")
+    pending: bool = Field(description="another package is promoted and does not judge yet")
 
 
 class ModelList(_Wire):

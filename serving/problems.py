@@ -75,6 +75,7 @@ KINDS: Final[Mapping[type[e.InspectionError], Kind]] = {
     e.NoPromotedModel: Kind(status=503, title="No model is promoted for the product"),
     e.RegistryError: Kind(status=503, title="The log of promotions does not hold"),
     e.QualityGateError: Kind(status=409, title="A figure missed its limit"),
+    e.DataLeak: Kind(status=409, title="The split of the data leaks"),
     e.EngineError: Kind(status=503, title="The engine failed"),
     e.RecordError: Kind(status=503, title="The record could not be made durable"),
     e.RecordsDamaged: Kind(status=500, title="The records do not agree with themselves"),

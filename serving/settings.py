@@ -60,6 +60,9 @@ class EngineSettings(_Section):
 
     threads: int | None = Field(None, ge=1, description="cores for the engine; its own choice")
     max_batch: int = Field(8, ge=1, le=256, description="images in one run of the network")
+    stuck_s: float = Field(
+        10.0, gt=0, allow_inf_nan=False, description="a run that takes longer counts as hung"
+    )
 
 
 class Settings(BaseSettings):

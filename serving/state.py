@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from inspection.errors import InspectionError, SerialError, UnknownProduct
+from inspection.errors import SerialError
 from inspection.pipeline import Line
 from serving.inflight import InFlightGuard
+from serving.lines import Lines
 
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
@@ -45,7 +45,7 @@ class Server:
     """One running server.
 
     Attributes:
-        lines: for each listed product what it is judged with, or why it cannot be.
+        lines: for each listed product what it is judged with now, or why it cannot be.
         workers: the threads that work on posted images.
         in_flight: the requests that they work on.
     """
@@ -55,24 +55,9 @@ class Server:
     records: RecordStore
     keys: KeyStore
     registry: Registry
-    lines: Mapping[str, Line | InspectionError]
+    lines: Lines
     workers: ThreadPoolExecutor
     in_flight: InFlightGuard = field(default_factory=InFlightGuard)
-
-    def line(self, product: str) -> Line:
-        """What `product` is judged with.
-
-        Raises:
-            UnknownProduct: it is not listed.
-            ConfigurationError, EngineError: it is listed, but its model could not be put to work.
-        """
-        line = self.lines.get(product)
-        if line is None:
-            raise UnknownProduct(f"this server does not list a product {product!r}")
-        if isinstance(line, Line):
-            return line
-        # A new one each time: an error collects the frames of everybody who raises it.
-        raise type(line)(str(line), remedy=line.remedy) from line
 
     def written_serial(self, text: str, product: str | None = None) -> str:
         """A serial as it stands in the records, for looking it up.

@@ -12,7 +12,7 @@ from serving.batching import BatchingEngine
 from serving.model_schemas import Check, Life, Readiness
 from serving.problems import without_places
 from serving.routes.documenting import problems, sample
-from serving.routes.models import newer_promotion, promotions_of
+from serving.routes.models import newer_promotion, not_at_work, promotions_of
 from serving.state import Server, server_of
 
 router = APIRouter(tags=["Health"])
@@ -79,12 +79,12 @@ def checks_of(server: Server, product: str | None = None) -> list[Check]:
         if not isinstance(line, Line):
             detail = without_places(str(line), server.settings)
             checks.append(Check(name=check, ok=False, detail=detail))
-        elif isinstance(line.engine, BatchingEngine) and not line.engine.alive:
-            checks.append(Check(name=check, ok=False, detail="its engine has stopped"))
+        elif isinstance(line.engine, BatchingEngine) and (wrong := line.engine.complaint):
+            checks.append(Check(name=check, ok=False, detail=wrong))
         else:
             detail = f"{line.package.reference} is warm"
             if newer_promotion(line, promoted.get(name)):
-                detail += f"; {promoted[name].reference} waits for a restart"
+                detail += f"; {promoted[name].reference} {not_at_work(server, name)}"
             checks.append(Check(name=check, ok=True, detail=detail))
     return checks
 

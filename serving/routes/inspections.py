@@ -150,15 +150,15 @@ async def _judge(
         )
         if known is not None:  # an answer once given stands, whatever became of the product
             return known, True
-        line = server.line(request.product)
-        record = inspect_part(
-            arrival.data,
-            request,
-            line,
-            declared=arrival.declared,
-            received_at=arrival.received_at,
-            principal=key_name,
-        )
+        with server.lines.use(request.product) as line:
+            record = inspect_part(
+                arrival.data,
+                request,
+                line,
+                declared=arrival.declared,
+                received_at=arrival.received_at,
+                principal=key_name,
+            )
         return record, False
 
     held = server.in_flight.hold(arrival.request)

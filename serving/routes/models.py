@@ -39,8 +39,9 @@ router = APIRouter(prefix="/v1", tags=["Models"])
 def list_models(request: Request, reader: Reader) -> ModelList:
     """Every listed product: the package in use, its digests, its limits and what they certify.
 
-    A package that is promoted while the server runs is shown as `promotion`, with
-    `waits_for_restart`; what judges is `model`.
+    A package that is promoted while the server runs judges as soon as it is warm. Until then, or
+    when it cannot be put to work, it is shown as `promotion` with `pending` and the reason in
+    `detail`; what judges is always `model`.
     """
     server = server_of(request)
     promoted = promotions_of(server)
@@ -65,6 +66,14 @@ def newer_promotion(line: Line, promotion: registry.Promotion | None) -> bool:
     return promotion is not None and promotion.digest != line.package.digest
 
 
+def not_at_work(server: Server, product: str) -> str:
+    """Why the promoted package does not judge although the server runs, in words."""
+    refused = server.lines.refused(product)
+    if refused is None:
+        return "is promoted and will judge as soon as it is warm"
+    return f"is promoted and cannot be put to work: {without_places(str(refused), server.settings)}"
+
+
 def _product(
     server: Server,
     product: str,
@@ -83,7 +92,7 @@ def _product(
             serial_format=None,
             model=None,
             promotion=shown,
-            waits_for_restart=promotion is not None,
+            pending=promotion is not None,
         )
     waits = newer_promotion(line, promotion)
     recipe = line.package.recipe
@@ -91,13 +100,15 @@ def _product(
     return ServedProduct(
         product=product,
         state="serving",
-        detail="another package is promoted; it judges from the next start on" if waits else None,
+        detail=f"{promotion.reference} {not_at_work(server, product)}"
+        if waits and promotion is not None
+        else None,
         serial_format=SerialFormat(length=marks.length, alphabet=marks.alphabet, check=marks.check)
         if marks is not None
         else None,
         model=_loaded(line),
         promotion=shown,
-        waits_for_restart=waits,
+        pending=waits,
     )
 
 

@@ -23,7 +23,7 @@ from inspection.errors import (
     RecordError,
     RegistryError,
 )
-from inspection.registry import LOG_NAME, Registry
+from inspection.registry import LOG_NAME
 from inspection.stores.sql import SqlRecordStore
 from serving.app import warm_engine
 from serving.cli import listen
@@ -37,7 +37,7 @@ from tests.live_server import (
     settings_in,
     start_process,
 )
-from tests.spot_model import part_png, write_spot_package
+from tests.spot_model import part_png
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -208,23 +208,6 @@ def test_models_say_what_judges_and_what_it_certifies(live: Live) -> None:
     assert serving["serial_format"]["length"] == 10
     assert (found["DM-9"]["state"], found["DM-9"]["model"]) == ("refused", None)
     assert found["NO-0"]["promotion"] is None
-
-
-def test_a_newer_promotion_waits_for_a_restart_and_says_so(site: Path) -> None:
-    weights = site / "weights"
-    with running(settings_in(site)) as live:
-        newer = write_spot_package(weights, model="spot-kn-42")
-        Registry(weights).promote(newer.reference)
-        found = models(live)["KN-42"]
-        assert (found["model"]["version"], found["promotion"]["version"]) == (1, 2)
-        assert found["waits_for_restart"]
-        status, ready = checks(live)
-        assert status == 200
-        assert "spot-kn-42@2 waits for a restart" in ready["product KN-42"][1]
-        assert live.post(GOOD, capture_id="old").json()["model"]["version"] == 1
-    with running(settings_in(site)) as live:
-        assert models(live)["KN-42"]["model"]["version"] == 2
-        assert live.post(GOOD, capture_id="new").json()["model"]["version"] == 2
 
 
 def test_a_log_of_promotions_that_was_altered_stops_the_start(site: Path) -> None:
