@@ -33,6 +33,7 @@ from serving import problems
 from serving.auth import allow, check_exposure
 from serving.batching import BatchingEngine
 from serving.envelope import Envelope
+from serving.gate import Gate
 from serving.lines import Lines
 from serving.openapi import page
 from serving.openapi.document import build_document, parameters_known
@@ -151,6 +152,7 @@ def open_server(settings: Settings, *, make_engine: MakeEngine | None = None) ->
             registry=registry,
             lines=lines,
             workers=workers,
+            gate=Gate(longest_queue=settings.server.queue),
         )
 
 

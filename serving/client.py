@@ -1,7 +1,8 @@
 """A station's side of the HTTP calls: one method, and retries that cannot make a duplicate.
 
     inspect -> POST -> 201 or 200: the inspection
-                    -> 409 still running, 502, 503, 504, no connection: the same key again, later
+                    -> 409 still running, 408, 429, 502, 503, 504, no connection: the same key
+                       again, later, and not before Retry-After
                     -> anything else: the error of ours that the problem names
 
 The server makes one record of a capture however often it comes, so a station may repeat itself.
@@ -22,7 +23,7 @@ from serving.errors import ServerUnreachable
 if TYPE_CHECKING:
     from types import TracebackType
 
-RETRIED: Final = frozenset({502, 503, 504})
+RETRIED: Final = frozenset({408, 429, 502, 503, 504})
 LONGEST_WAIT_S: Final = 10.0
 
 
@@ -107,11 +108,11 @@ class StationClient:
             "Content-Type": content_type or sniff(image),
         }
         last = "no answer"
-        wait_s = self._first_wait_s
+        wait_s, asked_s = self._first_wait_s, 0.0
         for number in range(self._tries):
             if number:
-                self._sleep(min(wait_s, LONGEST_WAIT_S))
-                wait_s *= 2
+                self._sleep(min(max(wait_s, asked_s), LONGEST_WAIT_S))
+                wait_s, asked_s = 2 * wait_s, 0.0
             try:
                 answer = self._client.post(
                     "/v1/inspections",
@@ -129,6 +130,8 @@ class StationClient:
             if answer.status_code not in RETRIED and not isinstance(refusal, InFlight):
                 raise refusal
             last = str(refusal)
+            said = answer.headers.get("Retry-After", "")
+            asked_s = float(said) if said.isdecimal() else 0.0
         raise ServerUnreachable(f"{self._tries} tries; the last: {last}")
 
 

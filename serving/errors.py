@@ -2,15 +2,18 @@
 
 InspectionError
 ├── InputError
-│   └── NotAllowed
-│       ├── KeyRequired        no access key, or none that is valid
-│       └── ScopeMissing       a valid key, but not for this
+│   ├── NotAllowed
+│   │   ├── KeyRequired        no access key, or none that is valid
+│   │   └── ScopeMissing       a valid key, but not for this
+│   └── BodyTooSlow            the body did not come in its time
+├── Overloaded                 the answer would come too late: not begun
+├── DeadlinePassed             it became too late before work began
 └── ServerUnreachable          the client got no answer in its tries
 """
 
 from __future__ import annotations
 
-from inspection.errors import InspectionError, NotAllowed
+from inspection.errors import InputError, InspectionError, NotAllowed
 
 
 class KeyRequired(NotAllowed):
@@ -32,6 +35,37 @@ class ScopeMissing(NotAllowed):
 
     code = "scope-missing"
     default_remedy = "Use a key with the scope, or ask an admin for one."
+
+
+class BodyTooSlow(InputError):
+    """The body of a request did not come in the time that it has."""
+
+    code = "body-too-slow"
+    default_remedy = "Send it again; look at the network between station and server."
+
+
+class Overloaded(InspectionError):
+    """More work waits than can be done by the caller's deadline.
+
+    Attributes:
+        retry_after_s: when it is worth while to come again.
+    """
+
+    code = "overloaded"
+    default_remedy = "Keep the image and send the same request again after Retry-After."
+
+    def __init__(
+        self, message: str, *, remedy: str | None = None, retry_after_s: int | None = None
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlinePassed(InspectionError):
+    """The caller's deadline passed before work began; nothing was judged or recorded."""
+
+    code = "deadline-passed"
+    default_remedy = "Keep the image and send the same request again, with more time if it has it."
 
 
 class ServerUnreachable(InspectionError):

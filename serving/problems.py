@@ -20,7 +20,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from inspection import errors as e
-from serving.errors import KeyRequired, ScopeMissing, ServerUnreachable
+from serving.errors import (
+    BodyTooSlow,
+    DeadlinePassed,
+    KeyRequired,
+    Overloaded,
+    ScopeMissing,
+    ServerUnreachable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +39,7 @@ if TYPE_CHECKING:
 
 MEDIA_TYPE: Final = "application/problem+json"
 URN: Final = "urn:inspection:problem:"
-RETRY_AFTER_S: Final = {409: 1, 503: 5}
+RETRY_AFTER_S: Final = {409: 1, 429: 1, 503: 5, 504: 1}
 """How long a caller does well to wait, where waiting helps: by status."""
 
 log = logging.getLogger("serving")
@@ -79,6 +86,9 @@ KINDS: Final[Mapping[type[e.InspectionError], Kind]] = {
     e.EngineError: Kind(status=503, title="The engine failed"),
     e.RecordError: Kind(status=503, title="The record could not be made durable"),
     e.RecordsDamaged: Kind(status=500, title="The records do not agree with themselves"),
+    BodyTooSlow: Kind(status=408, title="The body came too slowly"),
+    Overloaded: Kind(status=429, title="Too much work waits"),
+    DeadlinePassed: Kind(status=504, title="The deadline passed"),
     ServerUnreachable: Kind(status=503, title="The server cannot be reached"),
 }
 
@@ -151,7 +161,9 @@ def problem_of(error: e.InspectionError) -> Problem:
     headers: dict[str, str] = {}
     if isinstance(error, KeyRequired):
         headers["WWW-Authenticate"] = error.challenge
-    if isinstance(error, e.ImageTooLarge):
+    if isinstance(error, Overloaded) and error.retry_after_s is not None:
+        headers["Retry-After"] = str(error.retry_after_s)
+    if isinstance(error, (e.ImageTooLarge, BodyTooSlow)):
         headers["Connection"] = "close"  # the rest of the body is not read
     return Problem(
         status=kind.status,

@@ -45,6 +45,11 @@ class ServerSettings(_Section):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8400, ge=0, le=65535, description="0 takes the first free one from 8400")
     workers: int = Field(16, ge=1, le=256, description="requests worked on at a time")
+    queue: int = Field(256, ge=1, le=65536, description="requests let in and not yet answered")
+    deadline_s: float = Field(
+        10.0, gt=0, le=600, description="how long a caller waits who does not say"
+    )
+    body_s: float = Field(30.0, gt=0, le=3600, description="how long a body may take to come")
     drain_s: int = Field(30, ge=1, description="how long a stopping server lets requests finish")
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from inspection.errors import SerialError
 from inspection.pipeline import Line
+from serving.gate import Gate
 from serving.inflight import InFlightGuard
 from serving.lines import Lines
 
@@ -48,6 +49,7 @@ class Server:
         lines: for each listed product what it is judged with now, or why it cannot be.
         workers: the threads that work on posted images.
         in_flight: the requests that they work on.
+        gate: lets posted images in, or not.
     """
 
     settings: Settings
@@ -57,6 +59,7 @@ class Server:
     registry: Registry
     lines: Lines
     workers: ThreadPoolExecutor
+    gate: Gate
     in_flight: InFlightGuard = field(default_factory=InFlightGuard)
 
     def written_serial(self, text: str, product: str | None = None) -> str:

@@ -14,12 +14,15 @@ _WORDS: Final[Mapping[int, str]] = {
     401: "No access key, or one that is not valid",
     403: "The access key's scope does not reach this far, or the call comes from elsewhere",
     404: "Not found",
+    408: "The body did not come in its time",
     409: "Still running, or the capture_id stands for another capture",
     413: "Past the byte or pixel limit; not decoded, and not read to its end",
     415: "A kind of content that is not accepted",
     422: "Something in the request cannot be used; `detail` says what",
+    429: "The answer would come after the caller's deadline; nothing was begun",
     500: "A fault of the server, or damaged records",
     503: "The product cannot be judged or recorded now; try again after Retry-After",
+    504: "The caller's deadline passed before work began; nothing was recorded",
 }
 _SCHEMA: Final = {"$ref": "#/components/schemas/Problem"}
 

@@ -20,6 +20,8 @@ from inspection.store import Filter
 from serving.admission import IMAGE_FIELD, MULTIPART, admit, read_json
 from serving.auth import OwnReader, Poster, Reader, Reviewer
 from serving.cursors import decode_cursor, encode_cursor
+from serving.errors import BodyTooSlow
+from serving.gate import HEADER, deadline_of
 from serving.routes.documenting import problems, sample
 from serving.schemas import (
     Inspection,
@@ -33,7 +35,10 @@ from serving.schemas import (
 from serving.state import server_of
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from serving.admission import Arrival
+    from serving.gate import Entry
     from serving.state import Server
 
 router = APIRouter(prefix="/v1/inspections", tags=["Inspections"])
@@ -65,6 +70,14 @@ def _posting() -> dict[str, Any]:
         "description": "one fresh value for each capture, kept for its retries",
         "schema": {"type": "string", "minLength": 1, "maxLength": 200},
     }
+    deadline = {
+        "name": HEADER,
+        "in": "header",
+        "required": False,
+        "description": "how long you wait for the answer, in milliseconds; `Prefer: wait=5` says "
+        "it in seconds. What would come later is refused at once with 429",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 600_000},
+    }
     raw: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
     form = {
         "type": "object",
@@ -73,7 +86,7 @@ def _posting() -> dict[str, Any]:
         "additionalProperties": False,
     }
     return {
-        "parameters": [key, *parameters],
+        "parameters": [key, deadline, *parameters],
         "requestBody": {
             "required": True,
             "description": "the file as camera or detector wrote it; with multipart the fields "
@@ -103,7 +116,7 @@ curl -X POST "$SERVER/v1/inspections?station=xray-1&product=KN-42&capture_id=c-0
             "description": "This very request was answered before: the stored answer, "
             "with `Idempotent-Replayed: true`",
         },
-        **problems(400, 404, 409, 413, 415),
+        **problems(400, 404, 408, 409, 413, 415, 429, 504),
     },
     openapi_extra=_posting(),
 )
@@ -115,8 +128,14 @@ async def post_inspection(request: Request, poster: Poster) -> Response:
     whatever the encoding; sending the same again under the same key gives the stored answer.
     """
     server = server_of(request)
-    arrival = await admit(request, server)
-    record, replayed = await _judge(server, arrival, poster.key)
+    entry = server.gate.enter(deadline_of(request, server.settings.server.deadline_s))
+    answered = False
+    try:
+        arrival = await in_time(admit(request, server), server.settings.server.body_s)
+        record, replayed = await _judge(server, arrival, poster.key, entry, request)
+        answered = not replayed
+    finally:
+        entry.leave(answered=answered)
     request.state.noted = {
         "trace_id": record.trace_id,
         "station": record.station,
@@ -135,12 +154,26 @@ async def post_inspection(request: Request, poster: Poster) -> Response:
     )
 
 
+async def in_time(reading: Awaitable[Arrival], limit_s: float) -> Arrival:
+    """What was read of a body, within its time.
+
+    Raises:
+        BodyTooSlow: it had not come whole by then.
+    """
+    try:
+        async with asyncio.timeout(limit_s):
+            return await reading
+    except TimeoutError as error:
+        raise BodyTooSlow(f"the body did not come within {limit_s:g} s") from error
+
+
 async def _judge(
-    server: Server, arrival: Arrival, key_name: str | None
+    server: Server, arrival: Arrival, key_name: str | None, entry: Entry, posted: Request
 ) -> tuple[InspectionRecord, bool]:
     """The record of an arrival, and whether it was there before. Works on a worker thread."""
 
     def work() -> tuple[InspectionRecord, bool]:
+        entry.begin()
         request = arrival.request
         known = server.records.replay(
             request.station,
@@ -171,7 +204,21 @@ async def _judge(
         ) from error
     # The names go back when the thread is done, which a cancelled request does not wait for.
     future.add_done_callback(lambda _: held.release())
-    return await asyncio.wrap_future(future)
+    answer = asyncio.wrap_future(future)
+    leaving = asyncio.ensure_future(_gone(posted))
+    try:
+        await asyncio.wait({answer, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if leaving.done():  # what a worker has begun is finished: a record may be promised already
+            entry.caller_gone()
+        return await answer
+    finally:
+        leaving.cancel()
+
+
+async def _gone(posted: Request) -> None:
+    """Returns when the caller has hung up."""
+    while (await posted.receive())["type"] != "http.disconnect":
+        pass
 
 
 @router.get(

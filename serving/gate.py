@@ -1,0 +1,145 @@
+"""Who is let in: a request whose answer would come too late is refused at the door, in a moment.
+
+    headers -> Deadline -> Gate.enter: what waits x time an answer takes <= time left -> Entry
+            -> a worker begins: still in time, and somebody still there? -> judged, recorded
+
+A queue that may grow makes everybody late. What is refused costs nothing, leaves nothing behind and
+says when to come again; what is let in is answered. Between the two: what was let in and has become
+too late before anybody began with it, or whose caller has gone, is dropped and not recorded.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from inspection.errors import RequestError
+from serving.errors import DeadlinePassed, Overloaded
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+SMOOTHING: Final = 0.1
+"""Weight of the newest time in the moving average; the last twenty or so matter."""
+
+HEADER: Final = "X-Deadline-Ms"
+_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([^\s,;\"]+)\"?\s*(?=$|[,;])", re.IGNORECASE)
+
+
+def deadline_of(request: Request, default_s: float) -> float:
+    """The moment, on the monotonic clock, up to which the caller wants the answer.
+
+    `X-Deadline-Ms: 800`, or `Prefer: wait=5` in whole seconds (RFC 7240, section 4.3); the sooner
+    one when both are there.
+
+    Raises:
+        RequestError: a header that says no such time.
+    """
+    asked = [_number(HEADER, text) / 1000 for text in request.headers.getlist(HEADER)]
+    for text in request.headers.getlist("Prefer"):
+        asked += [_number("Prefer: wait", said) for said in _WAIT.findall(text)]
+    return time.monotonic() + min(asked or [default_s])
+
+
+def _number(name: str, text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,9}", text.strip()) or int(text) == 0:
+        raise RequestError(
+            f"{name} {text[:40]!r} is not a whole number above 0",
+            remedy=f"Send {HEADER}: 800 (milliseconds) or Prefer: wait=5 (seconds).",
+        )
+    return float(text)
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One request that was let in."""
+
+    gate: Gate
+    deadline: float
+    _gone: bool = field(default=False, init=False)
+    _left: bool = field(default=False, init=False)
+
+    def caller_gone(self) -> None:
+        """Nobody waits for the answer any more."""
+        self._gone = True
+
+    def begin(self) -> None:
+        """A worker is about to begin.
+
+        Raises:
+            DeadlinePassed: there is no use in it any more.
+        """
+        if self._gone:
+            raise DeadlinePassed("the caller has gone")
+        if (late := time.monotonic() - self.deadline) > 0:
+            raise DeadlinePassed(f"the deadline passed {late * 1000:.0f} ms before work began")
+
+    def leave(self, *, answered: bool) -> None:
+        """It is done with, once; `answered` when it took a worker's time."""
+        if not self._left:
+            self._left = True
+            self.gate._leave(answered=answered)
+
+
+class Gate:
+    """Counts who is inside and measures how quickly answers come out.
+
+    Args:
+        longest_queue: the most requests inside, whatever their deadlines: each holds its image.
+    """
+
+    def __init__(self, *, longest_queue: int) -> None:
+        self._longest = longest_queue
+        self._inside = 0
+        self._per_answer_s: float | None = None
+        self._since = 0.0
+        self._lock = threading.Lock()
+
+    @property
+    def inside(self) -> int:
+        """How many were let in and are not done."""
+        return self._inside
+
+    @property
+    def per_answer_s(self) -> float | None:
+        """The time between two answers while there is work; None before the first."""
+        return self._per_answer_s
+
+    def enter(self, deadline: float) -> Entry:
+        """Let a request in.
+
+        Args:
+            deadline: see `deadline_of`.
+
+        Raises:
+            Overloaded: its answer would come after its deadline, or too many are inside.
+        """
+        now = time.monotonic()
+        with self._lock:
+            wait_s = (self._inside + 1) * (self._per_answer_s or 0.0)
+            # Where nobody is inside, there is nothing to wait for: it is tried, and measured anew.
+            late_s = now + wait_s - deadline if self._inside else 0.0
+            if self._inside >= self._longest or late_s > 0:
+                raise Overloaded(
+                    f"{self._inside} requests wait, and an answer would take {wait_s:.1f} s",
+                    retry_after_s=max(1, math.ceil(late_s if late_s > 0 else wait_s / 2)),
+                )
+            if self._inside == 0:
+                self._since = now
+            self._inside += 1
+        return Entry(self, deadline)
+
+    def _leave(self, *, answered: bool) -> None:
+        now = time.monotonic()
+        with self._lock:
+            self._inside -= 1
+            if answered:
+                # Since the answer before, or since there was work again: with several at once this
+                # is the time between two answers, which is what one more in the queue costs.
+                spent, self._since = now - self._since, now
+                known = self._per_answer_s
+                self._per_answer_s = spent if known is None else known + SMOOTHING * (spent - known)
