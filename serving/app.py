@@ -35,6 +35,7 @@ from serving.batching import BatchingEngine
 from serving.envelope import Envelope
 from serving.gate import Gate
 from serving.lines import Lines
+from serving.metrics import Metrics
 from serving.openapi import page
 from serving.openapi.document import build_document, parameters_known
 from serving.routes import health, images, inspections, models, parts
@@ -130,10 +131,14 @@ def open_server(settings: Settings, *, make_engine: MakeEngine | None = None) ->
                 "with --weights-dir.",
             )
 
+        metrics = Metrics()
+
         def at_work(package: ModelPackage) -> Line:
             return Line(
                 package=package,
-                engine=(make_engine or warm_engine)(package, settings),
+                engine=make_engine(package, settings)
+                if make_engine is not None
+                else warm_engine(package, settings, ran=metrics.ran),
                 images=files,
                 records=records,
                 limits=settings.decode_limits,
@@ -144,7 +149,7 @@ def open_server(settings: Settings, *, make_engine: MakeEngine | None = None) ->
         workers = ThreadPoolExecutor(settings.server.workers, thread_name_prefix="inspect")
         stack.callback(workers.shutdown)
         lines.watch()
-        yield Server(
+        server = Server(
             settings=settings,
             images=files,
             records=records,
@@ -153,11 +158,21 @@ def open_server(settings: Settings, *, make_engine: MakeEngine | None = None) ->
             lines=lines,
             workers=workers,
             gate=Gate(longest_queue=settings.server.queue),
+            metrics=metrics,
         )
+        metrics.watch(server)
+        yield server
 
 
-def warm_engine(package: ModelPackage, settings: Settings) -> Engine:
+def warm_engine(
+    package: ModelPackage, settings: Settings, *, ran: Callable[[int], None] | None = None
+) -> Engine:
     """The engine of a package, batching, every batch size run once.
+
+    Args:
+        package: verified.
+        settings: threads, batches, and when a run counts as hung.
+        ran: told how many images each run had.
 
     Raises:
         EngineError: the network cannot be loaded or run, or its answer does not fit the package.
@@ -167,6 +182,7 @@ def warm_engine(package: ModelPackage, settings: Settings) -> Engine:
         OpenVinoEngine.for_package(package, threads=settings.engine.threads),
         max_batch=settings.engine.max_batch,
         stuck_s=settings.engine.stuck_s,
+        ran=ran,
     )
     try:
         prediction = engine.warm_up((recipe.channels, *recipe.input_size_px))

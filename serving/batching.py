@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -46,14 +47,23 @@ class BatchingEngine:
         engine: what runs the batches; only this class's thread calls it.
         max_batch: the most images in one run.
         stuck_s: how long one run may take before the engine counts as hung.
+        ran: told how many images each run had.
     """
 
-    def __init__(self, engine: Engine, *, max_batch: int, stuck_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        max_batch: int,
+        stuck_s: float = 10.0,
+        ran: Callable[[int], None] | None = None,
+    ) -> None:
         if max_batch < 1:
             raise ValueError("max_batch counts from 1")
         self._engine = engine
         self._max_batch = max_batch
         self._stuck_s = stuck_s
+        self._ran = ran
         self._running: list[_Job] = []
         self._running_since: float | None = None
         self._waiting: deque[_Job] = deque()
@@ -156,6 +166,8 @@ class BatchingEngine:
                 self._running, self._running_since = batch, time.monotonic()
                 self._answer(batch)
                 self._running, self._running_since = [], None
+                if self._ran is not None:
+                    self._ran(len(batch))
         finally:  # however this thread ends, nobody is left waiting
             with self._changed:
                 self._closing = True

@@ -65,14 +65,18 @@ class Envelope:
                 raise  # half an answer is out: let the connection break, so that it shows
             await problems.unexpected().response()(scope, receive, sending)
         finally:
-            self._note(scope, status, (time.perf_counter() - start) * 1000)
+            self._note(scope, status, time.perf_counter() - start)
 
-    def _note(self, scope: Scope, status: int | None, ms: float) -> None:
+    def _note(self, scope: Scope, status: int | None, seconds: float) -> None:
+        server = getattr(scope["app"].state, "server", None) if "app" in scope else None
+        if server is not None and status is not None:
+            route = getattr(scope.get("route"), "path", "none")
+            server.metrics.answered(route, status, seconds)
         extra = {
             "method": scope["method"],
             "path": scope["path"],
             "status": status,
-            "ms": round(ms, 1),
+            "ms": round(seconds * 1000, 1),
             **scope.get("state", {}).get("noted", {}),
         }
         log.info("request", extra=extra)

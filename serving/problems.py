@@ -120,8 +120,10 @@ class Problem:
     remedy: str
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    def response(self) -> Response:
-        """The answer; logged under the `instance` that it carries."""
+    def response(self, request: Request | None = None) -> Response:
+        """The answer; logged under the `instance` that it carries, and counted by its code."""
+        if request is not None and (server := getattr(request.app.state, "server", None)):
+            server.metrics.rejected(self.code)
         instance = f"urn:uuid:{uuid4()}"
         headers = dict(self.headers)
         if self.status in RETRY_AFTER_S and self.code != e.CaptureConflict.code:
@@ -221,18 +223,18 @@ def without_places(text: str, settings: Settings) -> str:
 def install(app: FastAPI, settings: Settings) -> None:
     """Let every refusal of `app` leave as a problem."""
 
-    async def ours(_: Request, error: Exception) -> Response:
+    async def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, e.InspectionError)  # noqa: S101  registered for it below
         problem = problem_of(error)
-        return replace(problem, detail=without_places(problem.detail, settings)).response()
+        return replace(problem, detail=without_places(problem.detail, settings)).response(request)
 
-    async def https(_: Request, error: Exception) -> Response:
+    async def https(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101
-        return problem_of_http(error).response()
+        return problem_of_http(error).response(request)
 
-    async def validation(_: Request, error: Exception) -> Response:
+    async def validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101
-        return problem_of_validation(error).response()
+        return problem_of_validation(error).response(request)
 
     app.add_exception_handler(e.InspectionError, ours)
     app.add_exception_handler(HTTPException, https)

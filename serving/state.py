@@ -11,6 +11,7 @@ from inspection.pipeline import Line
 from serving.gate import Gate
 from serving.inflight import InFlightGuard
 from serving.lines import Lines
+from serving.metrics import Metrics
 
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
@@ -50,6 +51,7 @@ class Server:
         workers: the threads that work on posted images.
         in_flight: the requests that they work on.
         gate: lets posted images in, or not.
+        metrics: what is told of all this.
     """
 
     settings: Settings
@@ -60,6 +62,7 @@ class Server:
     lines: Lines
     workers: ThreadPoolExecutor
     gate: Gate
+    metrics: Metrics
     in_flight: InFlightGuard = field(default_factory=InFlightGuard)
 
     def written_serial(self, text: str, product: str | None = None) -> str:

@@ -1,4 +1,4 @@
-"""Is the process alive; can parts be judged. Open to everybody: probes carry no keys."""
+"""Is the process alive; can parts be judged; figures. Probes carry no keys; figures want one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from fastapi import APIRouter, Query, Request, Response
 
 from inspection.errors import RecordError, UnknownProduct
 from inspection.pipeline import Line
+from serving.auth import Reader
 from serving.batching import BatchingEngine
+from serving.metrics import MEDIA_TYPE
 from serving.model_schemas import Check, Life, Readiness
 from serving.problems import without_places
 from serving.routes.documenting import problems, sample
@@ -60,6 +62,21 @@ def readyz(
         return Response(text, 200 if ready else 503, headers, "text/plain")
     answer = Readiness(status="ready" if ready else "not ready", checks=checks)
     return Response(answer.model_dump_json(), 200 if ready else 503, headers, "application/json")
+
+
+@router.get(
+    "/metrics",
+    summary="Figures for Prometheus",
+    response_class=Response,
+    responses={
+        200: {"description": "Prometheus' text format", "content": _LINES},
+        **problems(),
+    },
+    openapi_extra=sample('curl "$SERVER/metrics"'),
+)
+def metrics(request: Request, reader: Reader) -> Response:
+    """Counts, durations, queue, models and disk."""
+    return Response(server_of(request).metrics.text(), media_type=MEDIA_TYPE)
 
 
 def checks_of(server: Server, product: str | None = None) -> list[Check]:

@@ -136,6 +136,8 @@ async def post_inspection(request: Request, poster: Poster) -> Response:
         answered = not replayed
     finally:
         entry.leave(answered=answered)
+    if not replayed:
+        server.metrics.inspected(record)
     request.state.noted = {
         "trace_id": record.trace_id,
         "station": record.station,
@@ -206,8 +208,9 @@ async def _judge(
     future.add_done_callback(lambda _: held.release())
     answer = asyncio.wrap_future(future)
     leaving = asyncio.ensure_future(_gone(posted))
+    both: tuple[asyncio.Future[Any], ...] = (answer, leaving)
     try:
-        await asyncio.wait({answer, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         if leaving.done():  # what a worker has begun is finished: a record may be promised already
             entry.caller_gone()
         return await answer
