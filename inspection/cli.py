@@ -9,14 +9,14 @@ a room, and so that a verb whose packages are missing can still answer. The comm
 in the rooms and are found through the entry-point group `inspection.commands`; verb = module =
 function.
 
-Exit statuses: 0 fine; 1 a figure missed its limit; 2 usage; 3 input; 4 environment; 130 Ctrl-C.
+Exit statuses: 0 fine; 1 a figure missed its limit, or would flatter because of a leaking split;
+2 usage; 3 input; 4 environment; 130 Ctrl-C.
 Results go to stdout, everything else to stderr.
 """
 
 from __future__ import annotations
 
 import difflib
-import importlib.metadata
 import os
 import sys
 import traceback
@@ -28,12 +28,10 @@ from typing import Final
 
 import click
 
-from inspection import box
+from inspection import rooms
 from inspection.errors import (
-    ConfigurationError,
     InputError,
     InspectionError,
-    MissingExtra,
     QualityGateError,
 )
 
@@ -48,22 +46,11 @@ EXIT_INPUT: Final = 3
 EXIT_ENVIRONMENT: Final = 4
 EXIT_INTERRUPTED: Final = 130
 
-_ROOMS: Final = frozenset({"inspection", "training", "serving"})
-
 # From the particular to the general: the first class that fits decides.
 _EXIT_STATUSES: Final[tuple[tuple[type[InspectionError], int], ...]] = (
     (QualityGateError, EXIT_QUALITY),
     (InputError, EXIT_INPUT),
     (InspectionError, EXIT_ENVIRONMENT),
-)
-
-# What tells that an extra is installed: its libraries that nothing else brings along.
-_MARKERS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {
-        "serve": ("fastapi", "uvicorn", "openvino"),
-        "train": ("torch", "timm", "sklearn", "onnx"),
-        "demo": ("elpv_dataset", "fastapi", "uvicorn", "openvino", "torch", "timm", "sklearn"),
-    }
 )
 
 
@@ -79,11 +66,6 @@ class Verb:
     help: str
     extra: str | None = None
 
-    @property
-    def markers(self) -> tuple[str, ...]:
-        """Top-level modules that must be importable for this verb to run."""
-        return () if self.extra is None else _MARKERS[self.extra]
-
 
 # In the order of a newcomer's day.
 VERBS: Final[Mapping[str, Verb]] = MappingProxyType(
@@ -93,6 +75,7 @@ VERBS: Final[Mapping[str, Verb]] = MappingProxyType(
         "data": Verb(help="Bring labelled images in, and look at them.", extra="train"),
         "train": Verb(help="Make the next model from labelled images.", extra="train"),
         "evaluate": Verb(help="Measure a packaged model on parts it has not seen.", extra="train"),
+        "report": Verb(help="Show the report of a model, to read and to sign.", extra="train"),
         "models": Verb(help="List, show, promote and roll back models."),
         "serve": Verb(help="Judge parts over HTTP, and keep their records.", extra="serve"),
         "keys": Verb(help="Create, list and revoke access keys."),
@@ -100,11 +83,6 @@ VERBS: Final[Mapping[str, Verb]] = MappingProxyType(
         "db": Verb(help="Upgrade the record store, or show its revision."),
     }
 )
-
-
-def missing_modules(verb: Verb) -> tuple[str, ...]:
-    """Those of the verb's marker modules that are not installed."""
-    return tuple(module for module in verb.markers if not box.is_importable(module))
 
 
 def exit_status(error: InspectionError) -> int:
@@ -124,8 +102,8 @@ class VerbGroup(click.Group):
         verb = VERBS.get(cmd_name)
         if verb is None:
             return None
-        if missing_modules(verb):
-            return _stand_in(cmd_name, verb)
+        if verb.extra is not None and rooms.missing_modules(verb.extra):
+            return rooms.stand_in(cmd_name, help_line=verb.help, extra=verb.extra)
         return load_command(cmd_name)
 
     def resolve_command(
@@ -143,7 +121,7 @@ class VerbGroup(click.Group):
         """Write the list of verbs from the table alone."""
         rows = []
         for name, verb in VERBS.items():
-            missing = missing_modules(verb)
+            missing = rooms.missing_modules(verb.extra)
             mark = f" (needs the extra '{verb.extra}')" if missing else ""
             rows.append((name, f"{verb.help}{mark}"))
         with formatter.section("Verbs"):
@@ -156,42 +134,7 @@ def load_command(name: str) -> click.Command:
     Raises:
         ConfigurationError: the installation does not know the verb, or it cannot be loaded.
     """
-    found = tuple(importlib.metadata.entry_points(group=COMMAND_GROUP, name=name))
-    again = "Install the package again: its list of commands is out of date."
-    if not found:
-        raise ConfigurationError(f"this installation has no command {name!r}", remedy=again)
-    try:
-        command = found[0].load()
-    except (ImportError, AttributeError) as error:
-        # A library that is gone can be installed; a module of our own that is gone cannot.
-        library = (getattr(error, "name", None) or "inspection").partition(".")[0]
-        extra = None if library in _ROOMS else VERBS[name].extra
-        raise ConfigurationError(
-            f"the command {name!r} could not be loaded: {error}",
-            remedy=again if extra is None else f"run: {box.install_command(extra)}",
-        ) from error
-    if not isinstance(command, click.Command):
-        raise ConfigurationError(f"{found[0].value} is not a command", remedy=again)
-    return command
-
-
-def _stand_in(name: str, verb: Verb) -> click.Command:
-    """A command that takes anything, `--help` too, and answers with what is missing."""
-
-    def answer() -> None:
-        missing = ", ".join(missing_modules(verb))
-        raise MissingExtra(
-            f"'{name}' needs the extra '{verb.extra}', which is not installed (missing: {missing})",
-            remedy=f"run: {box.install_command(str(verb.extra))}",
-        )
-
-    return click.Command(
-        name,
-        callback=answer,
-        help=verb.help,
-        add_help_option=False,
-        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
-    )
+    return rooms.load_command(COMMAND_GROUP, name, extra=VERBS[name].extra)
 
 
 @click.group(

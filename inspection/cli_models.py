@@ -1,30 +1,75 @@
-"""`inspection models`: what there is, what serves, and who decided it."""
+"""`inspection models`: what there is, what serves, and who decided it.
+
+Comparing two models is statistics, and lives in the room of training: `ELSEWHERE` names it.
+"""
 
 from __future__ import annotations
 
+import difflib
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
 import click
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
 
+from inspection import rooms
 from inspection.errors import InspectionError
+from inspection.models_tables import history_table, list_table, print_table, show_table
 from inspection.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from inspection.package import ModelPackage
     from inspection.registry import Promotion
 
-FORMATS = click.Choice(["table", "json"])
+COMMAND_GROUP: Final = "inspection.commands.models"
+ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {"compare": ("Say whether one of two models is really better.", "train")}
+)
+"""Help and extra of the commands of another room, by name."""
 
 
-@click.group()
+class ModelsGroup(click.Group):
+    """The commands below, and those of another room, listed whether or not they are installed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which they were written, then those of another room."""
+        return [*self.commands, *ELSEWHERE]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, or a stand-in that says how to install it."""
+        if cmd_name not in ELSEWHERE:
+            return super().get_command(ctx, cmd_name)
+        help_line, extra = ELSEWHERE[cmd_name]
+        if rooms.missing_modules(extra):
+            return rooms.stand_in(f"models {cmd_name}", help_line=help_line, extra=extra)
+        return rooms.load_command(COMMAND_GROUP, cmd_name, extra=extra)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list without importing another room."""
+        rows = [(name, command.get_short_help_str(60)) for name, command in self.commands.items()]
+        for name, (help_line, extra) in ELSEWHERE.items():
+            mark = f" (needs the extra '{extra}')" if rooms.missing_modules(extra) else ""
+            rows.append((name, f"{help_line}{mark}"))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's own, with the nearest name for a mistyped command."""
+        known = self.list_commands(ctx)
+        if args[0] not in known and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], known, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise click.UsageError(f"there is no command 'models {args[0]}'.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=ModelsGroup)
 @click.option(
     "--weights-dir",
     type=click.Path(path_type=Path, file_okay=False),
@@ -35,22 +80,47 @@ FORMATS = click.Choice(["table", "json"])
 )
 @click.pass_context
 def models(context: click.Context, weights_dir: Path) -> None:
-    """List, show, promote and roll back model packages."""
+    """List, show, compare, promote, retire and roll back model packages."""
     context.obj = Registry(weights_dir)
 
 
+def _other_folder(context: click.Context, _param: click.Parameter, folder: Path | None) -> None:
+    if folder is not None:
+        context.obj = Registry(folder)
+
+
+def weights_option(command: Callable[..., None]) -> Callable[..., None]:
+    """`--weights-dir` after the command's name too."""
+    return click.option(
+        "--weights-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        callback=_other_folder,
+        expose_value=False,
+        is_eager=True,
+        help="The folder of model packages.",
+    )(command)
+
+
 def _format_option(command: Callable[..., None]) -> Callable[..., None]:
-    option = click.option("--format", "form", type=FORMATS, default="table", show_default=True)
-    return option(command)
+    formats = click.Choice(["table", "json"])
+    return click.option("--format", "form", type=formats, default="table", show_default=True)(
+        command
+    )
+
+
+def _by_option(command: Callable[..., None]) -> Callable[..., None]:
+    name = "Who decides it, for the log; the account's name when absent."
+    return click.option("--by", metavar="NAME", help=name)(command)
 
 
 @models.command("list")
 @_format_option
+@weights_option
 @click.pass_obj
 def list_models(registry: Registry, form: str) -> None:
-    """Every package, with its state and what its limits were shown to hold."""
-    current = {(line.model, line.version): line for line in registry.current().values()}
-    rows = [_row(registry, model, version, current) for model, version in registry.packages()]
+    """Every package, its state, and what its limits were shown to hold."""
+    history = registry.history()
+    rows = [_row(registry, model, version, history) for model, version in registry.packages()]
     if form == "json":
         click.echo(json.dumps(rows, indent=2))
         return
@@ -58,115 +128,116 @@ def list_models(registry: Registry, form: str) -> None:
         hint = "make one with `inspection train`"
         click.echo(f"no model packages in {registry.root}: {hint}", err=True)
         return
-    table = Table(box=SIMPLE)
-    for heading in ("model", "product", "state", "escape ≤", "certified", "made", "digest"):
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        bound = row["escape_bound"]
-        table.add_row(
-            row["model"],
-            row["product"],
-            row["state"],
-            "" if bound is None else f"{bound:.1%}",
-            {True: "yes", False: "no", None: ""}[row["certified"]],
-            row["created_at"][:10],
-            row["digest"][:12],
-        )
-    _print(table)
+    print_table(list_table(rows))
 
 
 @models.command()
 @click.argument("reference", metavar="MODEL@VERSION")
 @_format_option
+@weights_option
 @click.pass_obj
 def show(registry: Registry, reference: str, form: str) -> None:
     """Everything about one package; MODEL@promoted is the one in use."""
     package = registry.load(reference)
-    document = package.document
-    if form == "json":
-        facts = {
-            "reference": package.reference,
-            "digest": package.digest,
-            "files": dict(package.files),
-            "document": asdict(document),
-            "recipe_digest": package.recipe.digest,
-            "report": package.report(),
-        }
-        click.echo(json.dumps(facts, indent=2))
+    history = registry.history()
+    state = registry.state(package, history)
+    lines = [line for line in history if line.digest == package.digest]
+    if form == "table":
+        print_table(show_table(package, state, lines))
         return
-    point = document.operating_point
-    table = Table(box=SIMPLE, show_header=False)
-    made = f"{document.created_at} by release {document.code_version}, preset {document.preset}"
-    rows = {
-        "model": package.reference,
-        "product": f"{package.recipe.product}, recipe revision {package.recipe.revision}",
-        "made": made,
-        "backbone": document.backbone,
-        "precision": document.precision,
-        "classes": ", ".join(package.recipe.classes),
-        "pass below": ", ".join(f"{limit:.4f}" for limit in point.pass_below),
-        "fail from": ", ".join(f"{limit:.4f}" for limit in point.fail_from),
-        "novelty limit": f"{point.novelty_limit:.4g}",
-        "certificate": point.certificate.in_words(),
-        "package digest": package.digest,
-        "weights digest": package.weights_digest,
-        "data digest": document.data_digest,
-        "folder": str(package.folder),
+    report = package.report()
+    seen = report.pop("seen", None)  # thousands of digests, which split.csv holds now
+    if seen is not None:
+        report["seen_images"] = len(seen)
+    facts = {
+        "reference": package.reference,
+        "state": state,
+        "digest": package.digest,
+        "files": dict(package.files),
+        "document": asdict(package.document),
+        "recipe_digest": package.recipe.digest,
+        "decisions": [asdict(line) for line in lines],
+        "report": report,
     }
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in rows.items():
-        table.add_row(name, value)
-    _print(table)
+    click.echo(json.dumps(facts, indent=2))
 
 
 @models.command()
 @click.argument("reference", metavar="MODEL@VERSION")
-@click.option("--accept-risk", metavar="REASON", help="Promote without a certificate, and say why.")
+@click.option(
+    "--accept-risk", metavar="REASON", help="Promote whatever stands against it, and say why."
+)
+@_by_option
+@weights_option
 @click.pass_obj
-def promote(registry: Registry, reference: str, accept_risk: str | None) -> None:
-    """Put a package in force for its product; servers take it up when they start."""
-    _say(registry.promote(reference, accept_risk=accept_risk))
+def promote(registry: Registry, reference: str, accept_risk: str | None, by: str | None) -> None:
+    """Put a package in force for its product; an older one too.
+
+    Its certificate must hold, and no bad part may turn to pass under another engine.
+    """
+    line = registry.promote(reference, accept_risk=accept_risk, by=by)
+    if line.evidence is not None:
+        click.echo(f"certificate: {line.evidence.certificate}", err=True)
+        click.echo(f"engines: {line.evidence.agreement}", err=True)
+        for pair in _pairs_that_differ(registry.load(reference)):
+            click.echo(f"  {pair}", err=True)
+        for objection in line.evidence.objections:
+            click.echo(f"accepted as a risk: {line.reference} {objection}", err=True)
+    _say(line)
 
 
 @models.command()
 @click.argument("product")
+@_by_option
+@weights_option
 @click.pass_obj
-def rollback(registry: Registry, product: str) -> None:
+def rollback(registry: Registry, product: str, by: str | None) -> None:
     """Put the package back in force that served PRODUCT before."""
-    _say(registry.rollback(product))
+    _say(registry.rollback(product, by=by))
+
+
+@models.command()
+@click.argument("reference", metavar="MODEL@VERSION")
+@click.option("--reason", metavar="WHY", required=True, help="Goes into the log.")
+@_by_option
+@weights_option
+@click.pass_obj
+def retire(registry: Registry, reference: str, reason: str, by: str | None) -> None:
+    """Take a package out for good: it serves no more and is not promoted again."""
+    before = registry.current()
+    line = registry.retire(reference, reason=reason, by=by)
+    _say(line)
+    if line.product in before and line.product not in registry.current():
+        click.echo(
+            f"{line.product} has no model in force now: its parts are refused until you run "
+            f"`inspection models rollback {line.product}` or promote another version.",
+            err=True,
+        )
 
 
 @models.command()
 @click.option("--product", help="Only this product.")
 @_format_option
+@weights_option
 @click.pass_obj
 def history(registry: Registry, product: str | None, form: str) -> None:
-    """Who promoted what, when and on which evidence; oldest first."""
+    """Who decided what, when and on which evidence; oldest first."""
     lines = [line for line in registry.history() if product in (None, line.product)]
     if form == "json":
         click.echo(json.dumps([asdict(line) for line in lines], indent=2))
         return
-    table = Table(box=SIMPLE)
-    for heading in ("at", "action", "product", "model", "by", "certified", "accepted risk"):
-        table.add_column(heading)
-    for line in lines:
-        certified = "yes" if line.certified else "no"
-        moment = line.at[:19].replace("T", " ")
-        risk = line.accepted_risk or ""
-        table.add_row(moment, line.action, line.product, line.reference, line.by, certified, risk)
-    _print(table)
+    if not lines:
+        click.echo("nothing was ever promoted: `inspection models promote MODEL@VERSION`", err=True)
+        return
+    print_table(history_table(lines))
 
 
 def _row(
-    registry: Registry,
-    model: str,
-    version: int,
-    current: dict[tuple[str, int], Promotion],
+    registry: Registry, model: str, version: int, history: Sequence[Promotion]
 ) -> dict[str, Any]:
     reference = f"{model}@{version}"
     try:
-        package: ModelPackage = registry.load(reference)
+        package = registry.load(reference)
     except InspectionError as error:
         return {
             "model": reference,
@@ -174,30 +245,39 @@ def _row(
             "state": f"damaged: {error}",
             "escape_bound": None,
             "certified": None,
+            "engines_agree": None,
             "created_at": "",
             "digest": "",
         }
-    line = current.get((model, version))
-    state = "candidate" if line is None else "promoted"
-    if line is not None and line.digest != package.digest:
+    state: str = registry.state(package, history)
+    named = {line.digest for line in history if line.reference == reference}
+    if named and package.digest not in named:
         state = "not the package that was promoted"
     certificate = package.document.operating_point.certificate
+    agreement = package.document.agreement
     return {
         "model": reference,
         "product": package.recipe.product,
         "state": state,
         "escape_bound": certificate.escape_bound,
         "certified": certificate.certified,
+        "engines_agree": None if agreement is None else not agreement.bad_to_pass,
         "created_at": package.document.created_at,
         "digest": package.digest,
     }
 
 
+def _pairs_that_differ(package: ModelPackage) -> list[str]:
+    """A line for every two engines whose verdicts differ."""
+    agreement = package.document.agreement
+    return [
+        f"{pair.first} -> {pair.second}: {pair.changes.in_words()}"
+        for pair in (agreement.pairs if agreement else ())
+        if pair.changes.flips
+    ]
+
+
 def _say(line: Promotion) -> None:
-    verb = "promoted" if line.action == "promote" else "rolled back to"
-    click.echo(f"{line.product}: {verb} {line.reference} ({line.digest[:12]})")
-    click.echo("A running server takes it up when it is restarted.", err=True)
-
-
-def _print(table: Table) -> None:
-    Console(soft_wrap=False, highlight=False).print(table)
+    verb = {"promote": "promoted", "rollback": "rolled back to", "retire": "retired"}[line.action]
+    click.echo(f"{line.product}: {verb} {line.reference} ({line.digest[:12]}), by {line.by}")
+    click.echo("A running server takes it up by itself.", err=True)

@@ -66,6 +66,28 @@ class Engine(Protocol):
         ...
 
 
+def stack_images(
+    images: Sequence[NDArray[np.float32]], shape: tuple[int | None, ...]
+) -> NDArray[np.float32]:
+    """(N, C, H, W) float32 out of one image or more.
+
+    Args:
+        images: (C, H, W) float32 each.
+        shape: the (C, H, W) that the network takes; None where it takes any.
+
+    Raises:
+        EngineError: one of them has another shape or kind.
+    """
+    for image in images:
+        fits = len(image.shape) == len(shape) and all(
+            wanted in (None, given) for given, wanted in zip(image.shape, shape, strict=True)
+        )
+        if not fits or image.dtype != np.float32:
+            given = f"{image.dtype} {image.shape}"
+            raise EngineError(f"an image of {given} for a network of float32 {shape}")
+    return np.stack(images)
+
+
 def split_outputs(
     scores: NDArray[np.float32], evidence: NDArray[np.float32], novelty: NDArray[np.float32]
 ) -> list[Prediction]:

@@ -26,6 +26,7 @@ InspectionError
 │   ├── NoPromotedModel        the product is listed, but no model is promoted for it
 │   └── RegistryError          the log of promotions does not hold, or forbids the act
 ├── QualityGateError           a figure missed its limit; nothing is broken
+│   └── DataLeak               the same part, group or image on two sides of a split: no figure
 ├── EngineError                the network did not answer, or answered nonsense
 └── RecordError                the record could not be made durable, so there is no verdict
     └── RecordsDamaged         the record store does not agree with itself
@@ -222,6 +223,23 @@ class QualityGateError(InspectionError):
 
     code = "quality-gate"
     default_remedy = "Read the figures above; add data, or accept the risk in words."
+
+
+class DataLeak(QualityGateError):
+    """The same part, group or image stands on two sides of a split: every figure would flatter.
+
+    Attributes:
+        lines: a line for every pair that crosses, for people; the message names only the first.
+    """
+
+    code = "data-leak"
+    default_remedy = "Put each pair on one side, or let `inspection data split` divide the set."
+
+    def __init__(
+        self, message: str, *, remedy: str | None = None, lines: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.lines = lines
 
 
 class EngineError(InspectionError):

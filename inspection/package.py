@@ -5,8 +5,15 @@
         model.safetensors   the same weights, to go on training from
         recipe.toml         how its input is prepared, its classes, the product's marks
         report.json         what was measured on it, with intervals and counts
+        report.html         the same to read, print and sign                              format 2
+        split.csv           which image it was fitted, calibrated and tested on           format 2
+        test.csv            a row for every test part: its label, and what was decided    format 2
+        training.toml       every setting that it was made with                           format 2
+        golden.npz          a few test images, and the answers it gave to them            format 2
         package.toml        who it is, calibration, limits, and the SHA-256 of every file above
         package.sha256      the digest of package.toml: the package's digest; written last
+
+Packages of format 1 lack these five files; they still load, and serve where they were promoted.
 
 A package is written into a hidden folder beside its place and renamed, so it is there whole or not
 at all; it is never changed afterwards. Loading checks every digest. Whoever can write the folder
@@ -20,8 +27,10 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 import tomllib
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -30,15 +39,29 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import tomli_w
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from inspection.errors import ConfigurationError, PackageDamaged, RecipeError
+from inspection.agreement import Agreement
+from inspection.errors import ConfigurationError, NotFound, PackageDamaged, RecipeError
 from inspection.recipe import Recipe, dump_recipe, first_complaint, parse_recipe
 from inspection.verdict import Calibration, OperatingPoint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+    from io import BufferedReader
 
-FORMAT = 1
-CONTENT = ("model.onnx", "model.safetensors", "recipe.toml", "report.json")
+MIB = 2**20
+# The files of each format, and how large each may be: nothing that is read whole is unbounded.
+LARGEST = {
+    "model.onnx": 2048 * MIB,
+    "model.safetensors": 8192 * MIB,
+    "recipe.toml": MIB,
+    "report.json": 64 * MIB,
+    "report.html": 128 * MIB,
+    "split.csv": 512 * MIB,
+    "test.csv": 512 * MIB,
+    "training.toml": MIB,
+    "golden.npz": 256 * MIB,
+}
+CONTENT = {1: tuple(LARGEST)[:4], 2: tuple(LARGEST)}
 Precision = Literal["f32", "bf16", "f16"]
 
 
@@ -56,6 +79,7 @@ class PackageDocument:
         precision: the arithmetic that calibration and limits were fitted at and serving must use.
         data_digest: digest of the manifest it was made from.
         calibration, operating_point: fitted on the serving engine at `precision`.
+        agreement: what other engines make of the test parts; None when they were not asked.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -70,6 +94,7 @@ class PackageDocument:
     data_digest: str
     calibration: Calibration
     operating_point: OperatingPoint
+    agreement: Agreement | None = None
 
     def __post_init__(self) -> None:
         check_model_name(self.model)
@@ -101,12 +126,22 @@ class ModelPackage:
         """A file of the package, held against its digest once more.
 
         Raises:
+            NotFound: packages of this one's format have no such file.
             PackageDamaged: it was changed since the package was loaded.
         """
-        data = _read(self.folder / name)
+        if name not in self.files:
+            raise NotFound(
+                f"{self.reference} has no {name}: it was made by an earlier release",
+                remedy="Train the model again with this release.",
+            )
+        data = _read(self.folder / name, at_most=LARGEST[name])
         if hashlib.sha256(data).hexdigest() != self.files[name]:
             raise PackageDamaged(f"{self.folder / name} does not agree with its digest")
         return data
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file: those of format 2 may be missing."""
+        return name in self.files
 
     def report(self) -> dict[str, Any]:
         """The contents of report.json."""
@@ -150,15 +185,18 @@ def write_package(
         root: the weights folder.
         document: who it is; its model and version give the folder.
         recipe: written as recipe.toml.
-        files: model.onnx, model.safetensors and report.json, as bytes or as files to copy.
+        files: all of a format's files but recipe.toml, as bytes or as files to copy. Those of
+            format 2 are what is promoted; those of format 1 do to try a network out.
 
     Raises:
-        ConfigurationError: the version exists, or the disk refused.
+        ConfigurationError: the version exists, a file is too many, missing or too large, or the
+            disk refused.
     """
     place = root / document.model / str(document.version)
     content = {**files, "recipe.toml": dump_recipe(recipe).encode()}
-    if set(content) != set(CONTENT):
-        raise ConfigurationError(f"a package holds {', '.join(CONTENT)}; got {sorted(content)}")
+    made = next((number for number, names in CONTENT.items() if set(names) == set(content)), None)
+    if made is None:
+        raise ConfigurationError(f"a package holds {', '.join(LARGEST)}; got {sorted(content)}")
     if place.exists():
         raise ConfigurationError(f"{place} exists; a version is never changed")
     building: Path | None = None
@@ -169,11 +207,13 @@ def write_package(
         digests = {}
         for name, source in sorted(content.items()):
             data = source if isinstance(source, bytes) else source.read_bytes()
+            if len(data) > LARGEST[name]:
+                raise OSError(f"{name} is larger than {LARGEST[name] // MIB} MiB")
             digests[name] = hashlib.sha256(data).hexdigest()
             _write_durably(building / name, data)
         toml = {
-            "format": FORMAT,
-            **_adapter().dump_python(document, mode="json"),
+            "format": made,
+            **_adapter().dump_python(document, mode="json", exclude_none=True),
             "files": digests,
         }
         text = tomli_w.dumps(toml).encode()
@@ -200,31 +240,35 @@ def load_package(folder: Path) -> ModelPackage:
         PackageDamaged: a file is missing, extra or altered; the message names it.
         RecipeError: digests hold, but the contents make no sense (made by a broken tool).
     """
-    text = _read(folder / "package.toml")
+    text = _read(folder / "package.toml", at_most=MIB)
     digest = hashlib.sha256(text).hexdigest()
-    if _read(folder / "package.sha256") != f"{digest}  package.toml\n".encode():
+    if _read(folder / "package.sha256", at_most=MIB) != f"{digest}  package.toml\n".encode():
         raise PackageDamaged(f"{folder / 'package.toml'} does not agree with package.sha256")
     try:
         toml = tomllib.loads(text.decode())
         found_format, files = toml.pop("format", None), dict(toml.pop("files", {}))
-        if found_format != FORMAT:
+        if type(found_format) is not int or found_format not in CONTENT:
+            known = " and ".join(map(str, CONTENT))
             raise PackageDamaged(
-                f"{folder}: package format {found_format}; this release reads {FORMAT}"
+                f"{folder}: package format {found_format}; this release reads {known}"
             )
         document = _adapter().validate_python(toml)
     except ValidationError as error:
         raise PackageDamaged(f"{folder / 'package.toml'}: {first_complaint(error)}") from error
-    except (ValueError, RecipeError) as error:
+    except (TypeError, ValueError, RecipeError) as error:
         raise PackageDamaged(f"{folder / 'package.toml'}: {error}") from error
-    if set(files) != set(CONTENT):
-        raise PackageDamaged(f"{folder / 'package.toml'} lists {sorted(files)}, not {CONTENT}")
+    content = CONTENT[found_format]
+    if set(files) != set(content):
+        raise PackageDamaged(f"{folder / 'package.toml'} lists {sorted(files)}, not {content}")
     for name, wanted in files.items():
-        if hashlib.sha256(_read(folder / name)).hexdigest() != wanted:
+        if _digest(folder / name, at_most=LARGEST[name]) != wanted:
             raise PackageDamaged(f"{folder / name} does not agree with its digest")
-    extra = {p.name for p in folder.iterdir()} - {*CONTENT, "package.toml", "package.sha256"}
+    extra = {p.name for p in folder.iterdir()} - {*content, "package.toml", "package.sha256"}
     if extra:
         raise PackageDamaged(f"{folder / min(extra)} does not belong to the package")
-    recipe = parse_recipe(_read(folder / "recipe.toml").decode(), source=f"{folder}/recipe.toml")
+    recipe = parse_recipe(
+        _read(folder / "recipe.toml", at_most=MIB).decode(), source=f"{folder}/recipe.toml"
+    )
     slopes, limits = document.calibration.slope, document.operating_point.pass_below
     if {len(slopes), len(limits)} != {len(recipe.classes)}:
         raise PackageDamaged(f"{folder}: recipe, calibration and limits differ in classes")
@@ -236,9 +280,32 @@ def _adapter() -> TypeAdapter[PackageDocument]:
     return TypeAdapter(PackageDocument)
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, *, at_most: int) -> bytes:
+    with _open(path, at_most=at_most) as file:
+        return file.read(at_most)
+
+
+def _digest(path: Path, *, at_most: int) -> str:
+    """SHA-256, a piece at a time: a network may be larger than the memory."""
+    with _open(path, at_most=at_most) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _open(path: Path, *, at_most: int) -> Iterator[BufferedReader]:
+    """A plain file of a bounded size; a pipe in its place would have the reader wait for ever.
+
+    Raises:
+        PackageDamaged: it is something else, too large, or cannot be read.
+    """
     try:
-        return path.read_bytes()
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise PackageDamaged(f"{path} is not a plain file")
+        if found.st_size > at_most:
+            raise PackageDamaged(f"{path} is larger than {at_most // MIB} MiB")
+        with path.open("rb") as file:
+            yield file
     except OSError as error:
         raise PackageDamaged(f"{path} cannot be read: {error.strerror or error}") from error
 

@@ -1,18 +1,16 @@
 """Which package serves which product, and who said so.
 
-`weights/promotions.jsonl` is an append-only log, a JSON object a line; each line carries the
-SHA-256 of the line before it, so an edit in the middle shows. What is promoted is a view over it:
-the last line for a product. Nothing is ever removed: rolling back is another line.
+    candidate --promote, roll back to it--> promoted --another is, or roll back--> candidate
+        |                                      |
+        +--------------- retire ---------------+--> retired: for good, but for an accepted risk
+
+Promoting asks for a certificate that holds and engines that agree, or for a risk accepted in words.
+Every state is a view over the log (`promotions.py`): rolling back and retiring are further lines.
 """
 
 from __future__ import annotations
 
-import fcntl
-import getpass
-import hashlib
-import json
-import os
-from dataclasses import asdict, dataclass
+import difflib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -24,45 +22,47 @@ from inspection.errors import (
     RegistryError,
 )
 from inspection.package import ModelPackage, check_model_name, is_model_name, load_package
+from inspection.promotions import (
+    FIRST_LINK,
+    LOG_NAME,
+    Action,
+    Evidence,
+    Promotion,
+    append_line,
+    before_in,
+    in_force,
+    read_log,
+    retired_in,
+    retirement,
+    whoever,
+    words,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-LOG_NAME = "promotions.jsonl"
-FIRST_LINK = "0" * 64
+__all__ = ["LOG_NAME", "Promotion", "Registry", "State", "objections_to"]
+
+State = Literal["candidate", "promoted", "retired"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Promotion:
-    """One line of the log."""
-
-    at: str
-    action: Literal["promote", "rollback"]
-    product: str
-    model: str
-    version: int
-    digest: str
-    by: str
-    certified: bool
-    accepted_risk: str | None
-    previous: str
-
-    @property
-    def reference(self) -> str:
-        """`name@version`."""
-        return f"{self.model}@{self.version}"
-
-
-def _whoever() -> str:
-    """The user's name; in a container whose user has none, the number."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid:{os.getuid()}"
+def objections_to(package: ModelPackage) -> tuple[str, ...]:
+    """What stands against putting a package in force, each to follow its name; none if nothing."""
+    found = []
+    document = package.document
+    certificate = document.operating_point.certificate
+    if not certificate.certified:
+        found.append(f"is not certified: {certificate.in_words()}")
+    if document.agreement is None:
+        found.append("has not been compared between engines")
+    elif document.agreement.bad_to_pass:
+        found.append(f"does not say the same under every engine: {document.agreement.in_words()}")
+    return tuple(found)
 
 
 class Registry:
-    """The weights folder: packages, and the log of promotions."""
+    """The weights folder: packages, and the log of decisions on them."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -89,19 +89,14 @@ class Registry:
         """
         model, _, version = reference.partition("@")
         check_model_name(model)
+        packages = self.packages()
         if version == "promoted":
             lines = [line for line in self.current().values() if line.model == model]
-            if not lines:
-                raise NotFound(f"no version of {model} is promoted")
-            return self._verified(lines[-1])
-        known = [str(number) for name, number in self.packages() if name == model]
-        if version not in known:
-            raise NotFound(
-                f"there is no model {reference}",
-                remedy=f"Versions of {model}: {', '.join(known) or 'none'}. "
-                "Write it as NAME@VERSION.",
-            )
-        return load_package(self.root / model / version)
+            if lines:
+                return self._verified(lines[-1])
+        if (model, version) in {(name, str(number)) for name, number in packages}:
+            return load_package(self.root / model / version)
+        raise _not_found(reference, packages)
 
     def history(self) -> list[Promotion]:
         """Every line of the log, oldest first.
@@ -109,82 +104,121 @@ class Registry:
         Raises:
             RegistryError: the log was altered or is damaged; names the line.
         """
-        try:
-            data = self._log.read_bytes()
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise RegistryError(f"{self._log} cannot be read: {error.strerror}") from error
-        promotions, link = [], FIRST_LINK
-        lines = data[: data.rfind(b"\n") + 1].splitlines()  # an unfinished append never happened
-        for number, line in enumerate(lines, start=1):
-            try:
-                promotion = Promotion(**json.loads(line))
-            except (ValueError, TypeError) as error:
-                raise RegistryError(f"{self._log}, line {number}: not a promotion") from error
-            if promotion.previous != link:
-                raise RegistryError(
-                    f"{self._log}, line {number}: the log was altered before this line",
-                    remedy="Restore the log from a backup; do not edit it.",
-                )
-            link = hashlib.sha256(line).hexdigest()
-            promotions.append(promotion)
-        return promotions
+        return read_log(self._log)
 
     def current(self) -> dict[str, Promotion]:
-        """The line in force for each product."""
-        return {line.product: line for line in self.history()}
+        """The line in force for each product; none for one whose model was retired."""
+        return in_force(self.history())
+
+    def products(self) -> tuple[str, ...]:
+        """Every product that the log names, sorted, whether or not a model is in force for it."""
+        return tuple(sorted({line.product for line in self.history()}))
+
+    def state(self, package: ModelPackage, history: Sequence[Promotion] | None = None) -> State:
+        """Where a package stands by the log."""
+        lines = self.history() if history is None else history
+        if package.digest in retired_in(lines):
+            return "retired"
+        in_use = {line.digest for line in in_force(lines).values()}
+        return "promoted" if package.digest in in_use else "candidate"
 
     def promoted(self, product: str) -> ModelPackage:
         """The package that serves `product`, verified against the log.
 
         Raises:
-            NoPromotedModel: none is promoted.
+            NoPromotedModel: none is promoted, or the one that was has been retired.
             PackageDamaged: the package on disk is not the one that was promoted.
         """
-        line = self.current().get(product)
-        if line is None:
+        lines = self.history()
+        line = in_force(lines).get(product)
+        if line is not None:
+            return self._verified(line)
+        last = next((one for one in reversed(lines) if one.product == product), None)
+        if last is None:
             raise NoPromotedModel(f"no model is promoted for product {product}")
-        return self._verified(line)
+        raise NoPromotedModel(
+            f"no model is promoted for product {product}: {retirement(last)}",
+            remedy=f"Run `inspection models rollback {product}`, or promote another version.",
+        )
 
-    def promote(self, reference: str, *, accept_risk: str | None = None) -> Promotion:
-        """Put a package in force for its product.
+    def promote(
+        self, reference: str, *, accept_risk: str | None = None, by: str | None = None
+    ) -> Promotion:
+        """Put a package in force for its product: a newer one, or an older one again.
+
+        Args:
+            reference: `name@version`.
+            accept_risk: why, although its certificate does not hold, its engines do not agree, or
+                it was retired.
+            by: who decides it; the account's name when absent.
 
         Raises:
-            QualityGateError: its certificate does not hold and no risk was accepted in words.
+            QualityGateError: something stands against it, and no risk was accepted in words.
         """
         package = self.load(reference)
-        certificate = package.document.operating_point.certificate
-        if not certificate.certified and not (accept_risk and accept_risk.strip()):
-            raise QualityGateError(
-                f"{reference} is not certified: {certificate.in_words()}",
-                remedy=f"Add about {certificate.more_bad_parts_needed} bad parts to the data and "
-                'train again, or promote it with --accept-risk "REASON".',
-            )
-        return self._append("promote", package, accept_risk)
+        risk = words(accept_risk, "the reason for accepting the risk")
+        against = objections_to(package)
 
-    def rollback(self, product: str) -> Promotion:
+        def line(history: list[Promotion]) -> Promotion:
+            retired = retired_in(history).get(package.digest)
+            objections = (
+                against if retired is None else (*against, f"is out: {retirement(retired)}")
+            )
+            if objections and risk is None:
+                raise QualityGateError(
+                    f"{package.reference} {'; and it '.join(objections)}",
+                    remedy=_what_would_help(package, retired=retired is not None),
+                )
+            return _line("promote", package, by=by, accepted_risk=risk, objections=objections)
+
+        return append_line(self._log, line)
+
+    def rollback(self, product: str, *, by: str | None = None) -> Promotion:
         """Put the package in force that served `product` before the present one.
 
+        What was retired is passed over. Its accepted risk, if any, is carried on.
+
         Raises:
-            RegistryError: there is none.
+            NoPromotedModel: none was ever promoted.
+            RegistryError: there is none before it.
         """
-        lines = [line for line in self.history() if line.product == product]
-        if not lines:
-            raise NoPromotedModel(f"no model is promoted for product {product}")
-        served: list[Promotion] = []
-        for line in lines:  # a rollback goes one step back along the packages that served
-            if line.action == "rollback" and len(served) > 1:
-                served.pop()
-            elif not served or served[-1].digest != line.digest:
-                served.append(line)
-        if len(served) < 2:
+
+        def line(history: list[Promotion]) -> Promotion:
+            before = before_in(product, history)
+            package = self._verified(before)
+            risk = before.accepted_risk
+            return _line("rollback", package, by=by, accepted_risk=risk)
+
+        return append_line(self._log, line)
+
+    def retire(self, reference: str, *, reason: str, by: str | None = None) -> Promotion:
+        """Take a package out for good: it serves no more, and is promoted only as a risk.
+
+        Args:
+            reference: `name@version`.
+            reason: why, in words.
+            by: who decides it; the account's name when absent.
+
+        Raises:
+            RegistryError: it is retired already, or no reason is given.
+        """
+        package = self.load(reference)
+        why = words(reason, "the reason")
+        if why is None:
             raise RegistryError(
-                f"{product}: nothing was promoted before {lines[-1].reference}",
-                remedy="Promote the version you want by name.",
+                f"{reference} cannot be retired without a reason", remedy='Add --reason "WHY".'
             )
-        before = served[-2]
-        return self._append("rollback", self._verified(before), before.accepted_risk)
+
+        def line(history: list[Promotion]) -> Promotion:
+            retired = retired_in(history).get(package.digest)
+            if retired is not None:
+                raise RegistryError(
+                    f"nothing was changed: {retirement(retired)}",
+                    remedy="`inspection models history` shows who decided it.",
+                )
+            return _line("retire", package, by=by, reason=why)
+
+        return append_line(self._log, line)
 
     def _verified(self, line: Promotion) -> ModelPackage:
         package = load_package(self.root / line.model / str(line.version))
@@ -194,36 +228,77 @@ class Registry:
             )
         return package
 
-    def _append(
-        self,
-        action: Literal["promote", "rollback"],
-        package: ModelPackage,
-        accept_risk: str | None,
-    ) -> Promotion:
-        try:
-            with self._log.open("a+b") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                self.history()  # refuse to add to a log that does not hold
-                file.seek(0)
-                data = file.read()
-                whole = data.rfind(b"\n") + 1
-                file.truncate(whole)
-                lines = data[:whole].splitlines()
-                promotion = Promotion(
-                    at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-                    action=action,
-                    product=package.recipe.product,
-                    model=package.document.model,
-                    version=package.document.version,
-                    digest=package.digest,
-                    by=_whoever(),
-                    certified=package.document.operating_point.certificate.certified,
-                    accepted_risk=accept_risk,
-                    previous=hashlib.sha256(lines[-1]).hexdigest() if lines else FIRST_LINK,
-                )
-                file.write(json.dumps(asdict(promotion), sort_keys=True).encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise RegistryError(f"{self._log} cannot be written: {error.strerror}") from error
-        return promotion
+
+def _line(
+    action: Action,
+    package: ModelPackage,
+    *,
+    by: str | None,
+    accepted_risk: str | None = None,
+    reason: str | None = None,
+    objections: tuple[str, ...] = (),
+) -> Promotion:
+    """A line that does not know yet what it follows."""
+    document = package.document
+    certificate, agreement = document.operating_point.certificate, document.agreement
+    account = whoever()
+    return Promotion(
+        at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        action=action,
+        product=package.recipe.product,
+        model=document.model,
+        version=document.version,
+        digest=package.digest,
+        by=words(by, "the name of who decides") or account,
+        account=account,
+        certified=certificate.certified,
+        accepted_risk=accepted_risk,
+        reason=reason,
+        evidence=Evidence(
+            certificate=certificate.in_words(),
+            agreement=agreement.in_words() if agreement else "engines were not compared",
+            report_sha256=package.files["report.json"],
+            objections=objections,
+        ),
+        previous=FIRST_LINK,
+    )
+
+
+def _what_would_help(package: ModelPackage, *, retired: bool) -> str:
+    """What to do instead of promoting it; and how to do it all the same."""
+    certificate = package.document.operating_point.certificate
+    if retired:
+        say = "Promote another version"
+    elif not certificate.certified:
+        more = certificate.more_bad_parts_needed
+        say = f"Add {f'about {more}' if more else 'more'} bad parts to the data and train again"
+    elif package.document.agreement is None:
+        say = "Train it again with this release, which compares them"
+    else:
+        say = "Train it again, and see its report for the flips of each two engines"
+    return f'{say}, or promote it with --accept-risk "REASON", which goes into the log.'
+
+
+def _not_found(reference: str, packages: Sequence[tuple[str, int]]) -> NotFound:
+    """An error that says what there is instead."""
+    model, _, version = reference.partition("@")
+    known = [str(number) for name, number in packages if name == model]
+    if known and version == "promoted":
+        return NotFound(f"no version of {model} is promoted", remedy=f"There are: {_list(known)}.")
+    if known:
+        return NotFound(
+            f"there is no model {reference}",
+            remedy=f"Versions of {model}: {_list(known)}. Write it as NAME@VERSION.",
+        )
+    names = sorted({name for name, _ in packages})
+    near = difflib.get_close_matches(model, names, n=2)
+    if near:
+        meant = f"Did you mean {' or '.join(f'{name}@{version or 1}' for name in near)}?"
+    else:
+        meant = f"There are: {_list(names)}." if names else "Make one with `inspection train`."
+    return NotFound(f"there is no model {reference}", remedy=meant)
+
+
+def _list(names: Sequence[str]) -> str:
+    """All of a few, or the last ones of many."""
+    return ", ".join(names) if len(names) <= 8 else f"... {', '.join(names[-8:])}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
@@ -30,18 +31,51 @@ if TYPE_CHECKING:
 Disposition = Literal["pass", "fail", "review"]
 
 LARGEST = float(np.finfo(np.float32).max)
+BLEND = 0.01  # of a class's curve in its table: enough to keep the order, too little to matter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreTable:
+    """Knots between which a class's probability is interpolated; none for a class without a table.
+
+    Attributes:
+        scores: strictly ascending.
+        probabilities: at these scores, never falling.
+    """
+
+    scores: tuple[float, ...] = ()
+    probabilities: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.scores) != len(self.probabilities) or len(self.scores) == 1:
+            raise RecipeError("a calibration table needs a probability a score, and two or none")
+        if not all(abs(score) <= LARGEST for score in self.scores):  # NaN is not
+            raise RecipeError("a calibration table holds a score that is not finite as float32")
+        if not all(0 <= probability <= 1 for probability in self.probabilities):
+            raise RecipeError("a calibration table holds a probability outside 0..1")
+        rising = all(low < high for low, high in pairwise(self.scores))
+        if not rising or any(low > high for low, high in pairwise(self.probabilities)):
+            raise RecipeError("a calibration table would turn the order of scores round")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """Scores to probabilities, a class each: sigmoid(slope * score + intercept).
+    """Scores to probabilities, a class each, fitted on the serving engine's scores of parts that
+    the fit never saw.
 
-    Platt scaling (J. Platt, "Probabilistic outputs for support vector machines", 1999), fitted on
-    the serving engine's scores of parts that the fit never saw.
+    A class follows its curve, sigmoid(slope * score + intercept) (J. Platt, "Probabilistic outputs
+    for support vector machines", 1999), or its table where it has one. A table is flat beyond its
+    ends and may be flat within; so a `BLEND` of the curve is mixed in, and whatever way a class is
+    calibrated, a higher score is a higher probability: limits keep the order of parts.
+
+    Attributes:
+        slope, intercept: of every class's curve.
+        tables: none at all, or one a class, with no knots for a class that follows its curve.
     """
 
     slope: tuple[float, ...]
     intercept: tuple[float, ...]
+    tables: tuple[ScoreTable, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.slope or len(self.slope) != len(self.intercept):
@@ -50,16 +84,31 @@ class Calibration:
             raise RecipeError("calibration holds a number that is not finite as float32")
         if min(self.slope) <= 0:
             raise RecipeError("a calibration slope must be positive: order would be turned round")
+        if self.tables and len(self.tables) != len(self.slope):
+            raise RecipeError("calibration needs a table for every class, or none at all")
 
     def probabilities(self, scores: NDArray[np.float32]) -> NDArray[np.float64]:
-        """(..., K) scores to (..., K) probabilities, float64."""
+        """(..., K) scores to (..., K) probabilities, float64; NaN for a score that is NaN."""
+        found = self._curve(scores)
+        for k, table in enumerate(self.tables):
+            if table.scores:
+                column = scores[..., k].astype(np.float64)
+                read = np.interp(column, table.scores, table.probabilities)
+                found[..., k] = (1 - BLEND) * read + BLEND * found[..., k]
+        return found
+
+    def local(self, evidence: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(K, h, w) evidence to (K, h, w): the probability if all the image looked like this.
+
+        By the curve alone: a cell may lie far beyond every score that a table was made from, and a
+        stored inspection keeps the curve to draw its map with.
+        """
+        return np.moveaxis(self._curve(np.moveaxis(evidence, 0, -1)), -1, 0)
+
+    def _curve(self, scores: NDArray[np.float32]) -> NDArray[np.float64]:
         slope = np.asarray(self.slope, dtype=np.float32)
         intercept = np.asarray(self.intercept, dtype=np.float32)
         return sigmoid(scores * slope + intercept)
-
-    def local(self, evidence: NDArray[np.float32]) -> NDArray[np.float64]:
-        """(K, h, w) evidence to (K, h, w): the probability if all the image looked like this."""
-        return np.moveaxis(self.probabilities(np.moveaxis(evidence, 0, -1)), -1, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,14 +117,20 @@ class Certificate:
 
     Attributes:
         wanted_escape_rate: the escape rate that was asked for.
-        escape_bound: upper bound of the escape rate, resampled by group, at `confidence`.
+        escape_bound: upper bound of the escape rate, honest about groups, at `confidence`.
         naive_escape_bound: the same as if every part were independent (Clopper-Pearson).
         confidence: such as 0.95.
         bad_parts: bad parts behind the bound.
         groups: groups (lots, modules) that these came from.
-        certified: whether `escape_bound` is at most `wanted_escape_rate`.
+        certified: whether `escape_bound` is at most `wanted_escape_rate`, and every class has bad
+            parts enough to have a say in it.
         more_bad_parts_needed: how many more would have to be judged without an escape; 0 when
             certified.
+        escapes: bad parts that passed.
+        good_parts, overkills: good parts, and how many of them failed.
+        overkill_bound, naive_overkill_bound: upper bounds of that rate, likewise; 1 is no bound.
+        measured_on: the parts that the limits were chosen on, or test parts, read once after that.
+        scant_classes: those with too few bad parts to be certified.
     """
 
     wanted_escape_rate: float
@@ -86,15 +141,32 @@ class Certificate:
     groups: int
     certified: bool
     more_bad_parts_needed: int
+    escapes: int = 0
+    good_parts: int = 0
+    overkills: int = 0
+    overkill_bound: float = 1.0
+    naive_overkill_bound: float = 1.0
+    measured_on: Literal["calibration", "test"] = "calibration"
+    scant_classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        rates = (self.wanted_escape_rate, self.escape_bound, self.naive_escape_bound)
+        rates = (
+            self.wanted_escape_rate,
+            self.escape_bound,
+            self.naive_escape_bound,
+            self.overkill_bound,
+            self.naive_overkill_bound,
+        )
         if not all(0 <= rate <= 1 for rate in rates) or not 0 < self.confidence < 1:
             raise RecipeError("rates lie in 0..1 and the confidence between 0 and 1")
         if min(self.bad_parts, self.groups, self.more_bad_parts_needed) < 0:
             raise RecipeError("a certificate counts from 0")
+        if not 0 <= self.escapes <= self.bad_parts or not 0 <= self.overkills <= self.good_parts:
+            raise RecipeError("a certificate counts wrong verdicts among its parts")
         if self.certified and (
-            self.escape_bound > self.wanted_escape_rate or not (self.bad_parts and self.groups)
+            self.escape_bound > self.wanted_escape_rate
+            or not (self.bad_parts and self.groups)
+            or self.scant_classes
         ):
             raise RecipeError("a certificate cannot claim more than its bound and its parts show")
 
@@ -102,15 +174,31 @@ class Certificate:
         """What it says, as a person would: the bound, and what it rests on."""
         parts = f"{self.bad_parts} bad part{'' if self.bad_parts == 1 else 's'}"
         groups = f"{self.groups} group{'' if self.groups == 1 else 's'}"
+        passed = f", {self.escapes} of which passed" if self.escapes else ""
         bound = (
-            f"escape rate at most {self.escape_bound:.1%} at {self.confidence:.0%} confidence, "
-            f"from {parts} in {groups}"
+            f"escape rate at most {_at_most(self.escape_bound)} at {_percent(self.confidence)} "
+            f"confidence, from {parts} in {groups}{passed}"
         )
+        if not self.bad_parts:
+            bound = "escape rate unknown: no bad part was seen"
         if self.certified:
             return bound
+        of = f" of {', '.join(self.scant_classes)}" if self.scant_classes else ""
+        if self.scant_classes and self.escape_bound > self.wanted_escape_rate:
+            of = f", of {', '.join(self.scant_classes)} among others"
+        without = ", without another escape" if self.escapes else ""
+        more = self.more_bad_parts_needed
+        needed = f"{more} more bad part{'' if more == 1 else 's'} needed{of}{without}"
+        return f"cannot certify {_percent(self.wanted_escape_rate)}: {needed}; {bound}"
+
+    def fails_in_words(self) -> str:
+        """The same of good parts that fail; empty when it was not measured."""
+        if not self.good_parts:
+            return ""
+        parts = f"{self.good_parts} good part{'' if self.good_parts == 1 else 's'}"
         return (
-            f"cannot certify {self.wanted_escape_rate:.1%}: {bound}; "
-            f"{self.more_bad_parts_needed} more bad parts needed"
+            f"overkill rate at most {_at_most(self.overkill_bound)} at {_percent(self.confidence)} "
+            f"confidence, from {parts}, {self.overkills} of which failed"
         )
 
 
@@ -270,3 +358,14 @@ def needs_person(verdict: Verdict, reason: Reason) -> Verdict:
         probability=dict(verdict.probability),
         reasons=(*verdict.reasons, reason),
     )
+
+
+def _at_most(bound: float) -> str:
+    """An upper bound such as "1.9 %", rounded up: what is said must hold too."""
+    digits = 2 if bound < 0.01 else 1
+    step = 10.0 ** (digits + 2)
+    return f"{min(100.0, 100 * math.ceil(bound * step - 1e-9) / step):.{digits + 3}g} %"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.4g} %"

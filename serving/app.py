@@ -23,6 +23,7 @@ from inspection.errors import (
     EngineError,
     NoPromotedModel,
 )
+from inspection.golden import self_test
 from inspection.pipeline import Line
 from inspection.registry import Registry
 from inspection.stores.files import FileImageStore
@@ -167,7 +168,7 @@ def open_server(settings: Settings, *, make_engine: MakeEngine | None = None) ->
 def warm_engine(
     package: ModelPackage, settings: Settings, *, ran: Callable[[int], None] | None = None
 ) -> Engine:
-    """The engine of a package, batching, every batch size run once.
+    """The engine of a package, batching, every batch size run once, its golden images answered.
 
     Args:
         package: verified.
@@ -175,7 +176,8 @@ def warm_engine(
         ran: told how many images each run had.
 
     Raises:
-        EngineError: the network cannot be loaded or run, or its answer does not fit the package.
+        EngineError: the network cannot be loaded or run, or its answer does not fit the package or
+            is not what it was when the package was measured.
     """
     recipe = package.recipe
     engine = BatchingEngine(
@@ -191,6 +193,8 @@ def warm_engine(
                 f"the network of {package.reference} gives {len(prediction.scores)} scores; "
                 f"its recipe names {len(recipe.classes)} classes"
             )
+        if not self_test(package, engine):
+            log.warning("no golden images", extra={"model": package.reference})
     except BaseException:
         engine.close()
         raise

@@ -79,11 +79,6 @@ class BatchingEngine:
         return f"{self._engine.description}, batches up to {self._max_batch}"
 
     @property
-    def alive(self) -> bool:
-        """Whether it takes images."""
-        return not self._closing
-
-    @property
     def complaint(self) -> str | None:
         """Why it is of no use any more, in words; None while it is well."""
         if self._closing:

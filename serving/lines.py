@@ -125,7 +125,7 @@ class Lines(Mapping[str, "Line | InspectionError"]):
         with self._changing:
             self._seen = self._signature()
             promoted = self._registry.current()
-            for product in self._listed or sorted({*promoted, *self._at_work}):
+            for product in self._listed or sorted({*self._registry.products(), *self._at_work}):
                 self._bring(product, promoted.get(product))
 
     def close(self) -> None:

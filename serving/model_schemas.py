@@ -24,6 +24,18 @@ class Certificate(_Wire):
     groups: int
     certified: bool
     more_bad_parts_needed: int
+    escapes: int = Field(0, description="bad parts that passed")
+    good_parts: int = 0
+    overkills: int = Field(0, description="good parts that failed")
+    overkill_bound: float = Field(1.0, description="upper bound of that rate; 1 is no bound")
+    naive_overkill_bound: float = 1.0
+    measured_on: Literal["calibration", "test"] = Field(
+        "calibration",
+        description="the parts that the limits were chosen on, or test parts, read once after that",
+    )
+    scant_classes: list[str] = Field(
+        default_factory=list, description="classes with too few bad parts to be certified"
+    )
 
 
 class OperatingPoint(_Wire):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from training.importing import plan, survey, write_set
+from training.importing import Import, describe, plan, survey, write_set
 from training.manifest import ImageFacts, Manifest
 from training.rows import Row
 from training.sources.folders import read_folders
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from training.sources import Labelled
 
 SIZE = 48
 PRODUCT = "KN-42"
@@ -56,15 +58,42 @@ def write_folders(
     return folder
 
 
+def silent(_stage: str, _done: int, _total: int) -> None:
+    """Progress that nobody looks at."""
+
+
+def planned(labelled: Labelled, place: Path, *, reference: bool = False) -> Import:
+    """What importing the source into `place` would write."""
+    return plan(
+        labelled,
+        survey(labelled, silent),
+        name=place.name,
+        product=PRODUCT,
+        modality="vision",
+        flips=(),
+        licence="CC0-1.0",
+        origin="made for tests",
+        place=place,
+        reference=reference,
+    )
+
+
+def stored(labelled: Labelled, place: Path, *, reference: bool = False) -> bool:
+    """Import the source into `place`; whether anything was written."""
+    return write_set(planned(labelled, place, reference=reference), silent) is not None
+
+
+def told(labelled: Labelled, place: Path) -> dict[str, str]:
+    """What an import would say, by its headings."""
+    return dict(describe(labelled, survey(labelled, silent), planned(labelled, place)))
+
+
 def import_folders(source: Path, datasets: Path, name: str = "plates") -> Manifest:
     """The class folders as a data set, grouped by lot."""
 
-    def silent(_stage: str, _done: int, _total: int) -> None:
-        return
-
     labelled = read_folders(source, group_from=GROUP_PATTERN)
     surveyed = survey(labelled, silent)
-    manifest = plan(
+    planned = plan(
         labelled,
         surveyed,
         name=name,
@@ -76,8 +105,7 @@ def import_folders(source: Path, datasets: Path, name: str = "plates") -> Manife
         place=datasets / name,
         reference=False,
     )
-    write_set(manifest, labelled, surveyed, reference=False, replace=False, progress=silent)
-    return manifest
+    return write_set(planned, silent) or planned.manifest
 
 
 def bare_manifest(rows: Sequence[Row], classes: Sequence[str] = ("scratch",)) -> Manifest:

@@ -16,18 +16,41 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from inspection.package import ModelPackage, PackageDocument, next_version, write_package
+from inspection.agreement import Agreement, Changes, Pair
+from inspection.package import (
+    CONTENT,
+    ModelPackage,
+    PackageDocument,
+    next_version,
+    write_package,
+)
 from inspection.recipe import Recipe
 from inspection.serials import SerialFormat
 from inspection.verdict import Calibration, Certificate, OperatingPoint
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
 SIZE = 64
 SERIALS = SerialFormat(length=10)
+
+
+AGREEING = Agreement(
+    serves="OpenVINO CPU f32",
+    test_parts=660,
+    pairs=(
+        Pair(
+            first="OpenVINO CPU f32",
+            second="ONNX Runtime CPU f32",
+            changes=Changes(
+                parts=660, bad_parts=330, flips={}, bad_to_pass=0, largest_difference=1e-5
+            ),
+        ),
+    ),
+)
 
 
 def spot_graph(*, bits: int = 8, gain: float = 40.0) -> bytes:
@@ -75,8 +98,14 @@ def write_spot_package(
     bits: int = 8,
     gain: float = 40.0,
     certified: bool = True,
+    agreement: Agreement | None = AGREEING,
+    more: Mapping[str, bytes] | None = None,
+    graph: bytes | None = None,
 ) -> ModelPackage:
-    """Write the next version of the spot model under `root`; not promoted."""
+    """Write the next version of the spot model under `root`; not promoted.
+
+    With `more` it is a package of format 2: test.csv and so on, empty where they are not given.
+    """
     bound = 0.009 if certified else 0.2
     document = PackageDocument(
         model=model,
@@ -104,6 +133,7 @@ def write_spot_package(
                 more_bad_parts_needed=0 if certified else 300,
             ),
         ),
+        agreement=agreement,
     )
     recipe = Recipe(
         product=product,
@@ -115,12 +145,14 @@ def write_spot_package(
         classes=("spot",),
         serial=SERIALS,
     )
-    graph = spot_graph(bits=bits, gain=gain)
-    files = {
+    graph = graph or spot_graph(bits=bits, gain=gain)
+    files: dict[str, bytes | Path] = {
         "model.onnx": graph,
         "model.safetensors": graph[::-1],
         "report.json": json.dumps({"format": 1}).encode(),
     }
+    if more is not None:
+        files |= dict.fromkeys(CONTENT[2][4:], b"") | dict(more)
     return write_package(root, document, recipe, files)
 
 

@@ -243,7 +243,7 @@ def test_every_command_in_the_readme_exists_with_its_options() -> None:
             continue
         command = cli.load_command(words[0])
         if isinstance(command, click.Group) and len(words) > 1:
-            found = command.commands.get(words[1])
+            found = command.get_command(click.Context(command), words[1])
             assert found is not None, words
             command = found
         known = {name for parameter in command.params for name in parameter.opts}

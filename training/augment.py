@@ -9,18 +9,25 @@ side is less than the margin that detectors leave around a part.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from inspection.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    Change = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+class Change(Protocol):
+    """Changes one (H, W, C) float32 image in 0..1; with a seed, always in the same way."""
+
+    def __call__(
+        self, image: NDArray[np.float32], seed: int | None = None
+    ) -> NDArray[np.float32]: ...
+
 
 SHIFT = 0.02  # of the image's size, either way
 GAIN, OFFSET = 0.10, 0.05  # contrast and exposure, of the full range
@@ -28,12 +35,13 @@ BLUR_SIGMA_PX = (0.2, 0.8)
 NOISE = (0.002, 0.012)  # standard deviation, of the full range
 
 
-def augmentation(flips: Sequence[str], *, seed: int) -> Change:
+def augmentation(flips: Sequence[str], *, seed: int = 0) -> Change:
     """A function that changes an image a little, differently at every call.
 
     Args:
         flips: what the recipe says that a part may do.
-        seed: the same seed gives the same sequence of changes.
+        seed: the same seed gives the same sequence of changes; a seed that is given with an image
+            gives that one change, whatever came before.
 
     Returns:
         From (H, W, C) float32 in 0..1 to the same; it raises ConfigurationError for anything else.
@@ -65,11 +73,13 @@ def augmentation(flips: Sequence[str], *, seed: int) -> Change:
         seed=seed,
     )
 
-    def change(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    def change(image: NDArray[np.float32], seed: int | None = None) -> NDArray[np.float32]:
         if image.dtype != np.float32 or image.ndim != 3:
             raise ConfigurationError(f"augmentation of {image.dtype} {image.shape}")
         if float(image.min()) < 0 or float(image.max()) > 1:
             raise ConfigurationError("augmentation wants grey levels in 0..1")
+        if seed is not None:
+            pipeline.set_random_seed(seed % 2**32)
         changed = np.asarray(pipeline(image=image)["image"], dtype=np.float32)
         return np.clip(changed.reshape(image.shape), 0, 1)
 

@@ -1,100 +1,147 @@
-"""The verbs of training, a function each.
+"""The verbs of training; here `train`, the others in modules of their own.
 
-    data import -> train -> evaluate
+    data import -> data check -> data split -> train -> evaluate
 
 Results go to stdout, talk to stderr.
 """
 
 from __future__ import annotations
 
-import json
-import math
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from inspection.errors import ConfigurationError, RecipeError
-from inspection.package import check_model_name, load_package
-from inspection.registry import Registry
+from training.cli_check import check_data, relabel_set
 from training.cli_data import DATASETS, data, find_set, read_flips
+from training.cli_evaluate import evaluate
+from training.cli_options import (
+    WEIGHTS,
+    FirstPage,
+    leaks_told,
+    read_costs,
+    read_model,
+    read_names,
+    read_share,
+    read_size,
+)
+from training.cli_sets import list_sets, remove_set, show_set
+from training.cli_split import split_set
 from training.places import require_writable
 
 if TYPE_CHECKING:
-    from inspection.package import ModelPackage
-    from inspection.recipe import Flip
+    from training.config import Wish
     from training.manifest import Manifest
+    from training.plan import Plan, Resolved
 
-__all__ = ["data", "evaluate", "train"]
+__all__ = [
+    "check_data",
+    "data",
+    "evaluate",
+    "list_sets",
+    "relabel_set",
+    "remove_set",
+    "show_set",
+    "split_set",
+    "train",
+]
 
-SMALLEST_PX = 32  # below it the backbone's last stage would be a single cell
-WEIGHTS = click.option(
-    "--weights-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("weights"),
-    show_default=True,
-    envvar="INSPECTION_WEIGHTS_DIR",
-    help="The folder of model packages.",
+SIZES = {
+    "s": "tf_efficientnet_lite0",
+    "m": "tf_efficientnet_lite1",
+    "l": "tf_efficientnet_lite2",
+    "lite0": "tf_efficientnet_lite0",
+    "lite1": "tf_efficientnet_lite1",
+    "lite2": "tf_efficientnet_lite2",
+}
+FIRST = (
+    *("preset", "model", "escape_rate", "costs", "review_budget", "seed", "split"),
+    *("backbone_size", "resume", "preview", "config", "assignments"),
 )
+# The command's option -> key in the TOML.
+KEYS = {
+    "preset": "preset",
+    "model": "model",
+    "split": "data.split",
+    "fold": "data.fold",
+    "group_by": "data.group_by",
+    "seed": "data.seed",
+    "flips": "data.flips",
+    "serial_length": "data.serial_length",
+    "recipe": "data.recipe",
+    "compare_random": "data.compare_random",
+    "backbone": "fit.backbone",
+    "size": "fit.input_size_px",
+    "epochs": "epochs",
+    "escape_rate": "limits.escape_rate",
+    "review_budget": "limits.review_budget",
+    "costs": "limits.costs",
+    "precision": "engine.precision",
+    "whole_precision": "engine.whole_precision",
+}
 
 
-def _size(_ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[int, int] | None:
-    """(height, width) out of "300" or "300x400"."""
-    if text is None:
-        return None
-    numbers = text.lower().split("x")
-    if len(numbers) not in (1, 2) or not all(number.isdigit() for number in numbers):
-        raise click.BadParameter(f"{text!r} is not a size such as 300 or 300x400", param=param)
-    size = int(numbers[0]), int(numbers[-1])
-    if min(size) < SMALLEST_PX:
-        raise click.BadParameter(f"{text}: sizes begin at {SMALLEST_PX} pixels", param=param)
-    return size
-
-
-def _share(_ctx: click.Context, param: click.Parameter, share: float) -> float:
-    """A share that is a number: `nan` passes every comparison of a range."""
-    if not math.isfinite(share):
-        raise click.BadParameter(f"{share} is not a share between 0 and 1", param=param)
-    return share
-
-
-def _model(_ctx: click.Context, param: click.Parameter, name: str | None) -> str | None:
-    """A name that will do as a folder's."""
-    if name is not None:
-        try:
-            check_model_name(name)
-        except RecipeError as error:
-            raise click.BadParameter(str(error), param=param) from error
-    return name
-
-
-@click.command()
+@click.command(cls=FirstPage, first=FIRST, epilog="More options: inspection train --help-all")
 @click.argument("name", metavar="DATASET")
-@click.option("--preset", type=click.Choice(["fast", "full"]), default="fast", show_default=True)
+@click.option(
+    "--preset",
+    type=click.Choice(["fast", "full", "anomaly"]),
+    help="fast: a minute, frozen features (default). full: fine-tunes everything. anomaly: from "
+    "good parts only.",
+)
+@click.option("--model", callback=read_model, help="Name of the package; the data set's if absent.")
 @click.option(
     "--escape-rate",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    callback=_share,
-    default=0.01,
-    show_default=True,
-    help="The share of bad parts that may pass.",
+    callback=read_share,
+    help="The share of bad parts that may pass. [default: 0.01]",
+)
+@click.option(
+    "--costs",
+    callback=read_costs,
+    metavar="COSTS",
+    help="Limits from costs instead: escape=500,overkill=20,review=3.",
 )
 @click.option(
     "--review-budget",
     type=click.FloatRange(0, 1),
-    callback=_share,
-    default=0.15,
-    show_default=True,
-    help="The largest share of parts that may go to a person.",
+    callback=read_share,
+    help="The largest share of parts that may go to a person. [default: 0.15]",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--model", callback=_model, help="Name of the package; the data set's when absent.")
-@click.option("--backbone", help="timm's name of the backbone; its weights file by BACKBONE=FILE.")
-@click.option("--size", callback=_size, help="Input size, 300 or HEIGHTxWIDTH; 300 when absent.")
-@click.option("--epochs", type=click.IntRange(1), help="The preset's when absent.")
+@click.option("--seed", type=click.IntRange(0), help="Of every random draw. [default: 0]")
 @click.option(
-    "--flips", callback=read_flips, help="horizontal,vertical,rot90; the data set's when absent."
+    "--split",
+    metavar="FILE",
+    help="A split made elsewhere, a CSV with path,fold; or auto. The one that `data split` saved "
+    "if absent, else one is drawn.",
 )
+@click.option(
+    "--backbone-size",
+    type=click.Choice(list(SIZES)),
+    help="One EfficientNet-Lite size up or down: s is lite0 (default), m lite1, l lite2.",
+)
+@click.option("--resume", is_flag=True, help="Go on with the newest unfinished training.")
+@click.option("--preview", is_flag=True, help="Write what the network will see, and stop.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="A TOML of settings; --print-config shows one.",
+)
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Any value of the TOML, such as fit.hidden=64; may be given again.",
+)
+@click.option("--print-config", is_flag=True, help="Print every value and its origin, and stop.")
+@click.option("--fold", type=click.IntRange(0), help="Which numbered fold of the split to test on.")
+@click.option("--group-by", callback=read_names, help="What keeps parts together: lot,mould,date.")
+@click.option("--backbone", help="timm's name of the backbone; its weights file by BACKBONE=FILE.")
+@click.option("--size", callback=read_size, help="Input size, 300 or HEIGHTxWIDTH.")
+@click.option("--epochs", type=click.IntRange(1), help="The preset's if absent.")
+@click.option("--flips", callback=read_flips, help="horizontal,vertical,rot90; or none.")
 @click.option(
     "--serial-length", type=click.IntRange(2), help="Of a mark, check character included."
 )
@@ -107,8 +154,6 @@ def _model(_ctx: click.Context, param: click.Parameter, name: str | None) -> str
 @click.option(
     "--precision",
     type=click.Choice(["f32", "auto"]),
-    default="f32",
-    show_default=True,
     help="What serves: float32, or what OpenVINO picks if that is quicker and flips no verdict.",
 )
 @click.option("--whole-precision", is_flag=True, help="Compare precisions on all test parts.")
@@ -116,165 +161,108 @@ def _model(_ctx: click.Context, param: click.Parameter, name: str | None) -> str
 @WEIGHTS
 def train(
     name: str,
-    preset: str,
-    escape_rate: float,
-    review_budget: float,
-    seed: int,
-    model: str | None,
-    backbone: str | None,
-    size: tuple[int, int] | None,
-    epochs: int | None,
-    flips: tuple[Flip, ...] | None,
-    serial_length: int | None,
-    recipe: Path | None,
-    compare_random: bool,
-    precision: Literal["f32", "auto"],
-    whole_precision: bool,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    print_config: bool,
+    resume: bool,
+    preview: bool,
     datasets_dir: Path,
     weights_dir: Path,
+    **options: Any,
 ) -> None:
     """Make the next model from the labelled set DATASET.
 
-    Splits it by group (60 % to fit, 15 % for calibration and limits, 25 % to test), fits, chooses
-    limits for the wanted escape rate, measures the packaged model, and writes the package.
+    Divides it so that no part, lot or duplicate stands on two sides (60 % to fit, 15 % for
+    calibration and limits, 25 % to test), fits, chooses limits for the wanted escape rate, measures
+    the packaged model, and writes the package. The model that serves now goes on serving.
     """
-    if compare_random and preset != "fast":
+    if options["compare_random"] and options["preset"] in ("full", "anomaly"):
         raise click.UsageError("--compare-random goes with --preset fast")
+    if options["backbone"] and options["backbone_size"]:
+        raise click.UsageError("--backbone and --backbone-size say the same: give one of them")
     manifest = find_set(datasets_dir, name)  # before the large libraries, which take seconds
 
-    from inspection.engines.backbones import DEFAULT_BACKBONE
     from training.cli_show import echo, show_trained
+    from training.config import config_text, gather, settings_of
     from training.package import train as make
-    from training.plan import TrainSettings, plan_settings, resolve
+    from training.plan import resolve, resolve_values
     from training.progress import reporter
+    from training.resume import settings_to_resume
 
-    backbone_name, _, weights_file = (backbone or DEFAULT_BACKBONE).partition("=")
-    plan = resolve(
-        manifest,
-        TrainSettings(
-            preset="full" if preset == "full" else "fast",
-            model=model,
-            wanted_escape_rate=escape_rate,
-            review_budget=review_budget,
-            seed=seed,
-            backbone=backbone_name,
-            weights=Path(weights_file) if weights_file else None,
-            input_size_px=size,
-            epochs=epochs,
-            flips=flips,
-            serial_length=serial_length,
-            recipe_file=recipe,
-            compare_random=compare_random,
-            precision=precision,
-            whole_precision=whole_precision,
-        ),
-    )
-    require_writable(weights_dir / plan.model)
-    click.echo(f"data: {_counts(manifest)}", err=True)
-    for key, value in plan_settings(plan).items():
-        click.echo(f"  {key} = {value}", err=True)
-    with reporter() as told:
+    wishes = gather(manifest, config=config, flags=_flags(options), assignments=assignments)
+    if resume:
+        wishes = settings_to_resume(weights_dir, manifest, wishes)
+    settings = replace(settings_of(wishes), resume=resume)
+    origins = {key: wish.origin for key, wish in wishes.items()}
+    if print_config:
+        echo(config_text(resolve_values(manifest, settings), origins).rstrip())
+        return
+    if preview:
+        _preview(resolve_values(manifest, settings), weights_dir)
+        return
+    with reporter() as told, leaks_told():
+        plan = resolve(manifest, settings, origins=origins, progress=told.progress)
+        require_writable(weights_dir / plan.model)
+        told.say(f"data: {_counts(manifest)}")
+        told.say(f"split: {_sides(plan)}; {plan.split.why}")
+        told.say(config_text(plan).rstrip())
         trained = make(plan, weights_dir, told)
     show_trained(trained)
     echo(f"{trained.package.folder}  next: inspection models promote {trained.package.reference}")
 
 
-@click.command()
-@click.argument("package", metavar="PACKAGE")
-@click.argument("dataset", metavar="DATASET")
-@click.option(
-    "--part",
-    type=click.Choice(["test", "calibrate", "fit", "all"]),
-    default="test",
-    show_default=True,
-    help="Which side of the package's own split.",
-)
-@click.option(
-    "--csv",
-    "csv_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write a line for every part to this file.",
-)
-@click.option(
-    "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True
-)
-@DATASETS
-@WEIGHTS
-def evaluate(
-    package: str,
-    dataset: str,
-    part: Literal["test", "calibrate", "fit", "all"],
-    csv_file: Path | None,
-    form: str,
-    datasets_dir: Path,
-    weights_dir: Path,
-) -> None:
-    """Measure PACKAGE (MODEL@VERSION or a folder) on parts of DATASET.
+def _flags(options: dict[str, Any]) -> dict[str, Wish]:
+    """What the command line says, by key."""
+    from training.config import Wish, check_value
 
-    The split is made again from the seed in the package's report and checked against its digest, so
-    that the test parts are those that the model has never seen; figures of another side flatter,
-    and say so. A set that the model was not made from is judged with --part all, without the parts
-    that the model was made from.
-    """
-    from inspection.engines.openvino import OpenVinoEngine
-    from training.cli_show import echo, show_figures
-    from training.evaluate import evaluate as judge
-    from training.progress import reporter
-    from training.report import read_report
-    from training.rows import counted
-    from training.sides import side_to_judge
+    size = options.pop("backbone_size")
+    given = {name: each for name, each in options.items() if each is not None and each is not False}
+    flags = {}
+    for name, value in given.items():
+        key, flag = KEYS[name], f"--{name.replace('_', '-')}"
+        if name == "backbone":
+            backbone, _, weights = value.partition("=")
+            if weights:
+                flags["fit.weights"] = Wish(value=Path(weights), origin=flag)
+            flags[key] = Wish(value=backbone, origin=flag)
+            continue
+        checked = value if key == "epochs" else check_value(key, value, flag)
+        flags[key] = Wish(value=checked, origin=flag)
+    if size is not None:
+        flags["fit.backbone"] = Wish(value=SIZES[size], origin="--backbone-size")
+    return flags
 
-    loaded = _find_package(package, weights_dir)
-    report = read_report(loaded)
-    manifest = find_set(datasets_dir, dataset)
-    side = side_to_judge(loaded, report, manifest, part)
-    if csv_file is not None:
-        require_writable(csv_file.parent)
-    engine = OpenVinoEngine.for_package(loaded)
-    with reporter() as told:
-        result = judge(
-            loaded, engine, manifest, side.rows, seed=report.split.seed, progress=told.progress
-        )
-    engine.close()
-    if csv_file is not None:
-        try:
-            csv_file.parent.mkdir(parents=True, exist_ok=True)
-            csv_file.write_text(result.as_csv(), encoding="utf-8")
-        except OSError as error:
-            raise ConfigurationError(f"{csv_file}: {error.strerror or error}") from error
-        click.echo(f"wrote {len(result.parts)} parts to {csv_file}", err=True)
-    summary = result.summary()
-    if form == "json":
-        document = {
-            "package": loaded.reference,
-            "digest": loaded.digest,
-            "part": part,
-            "seen_in_training": side.seen,
-            "excluded_parts": side.excluded_parts,
-            "note": side.note,
-            **summary,
-        }
-        echo(json.dumps(document, indent=2))
-        return
-    echo(
-        f"{loaded.reference} on {dataset}, {part}: {summary['parts']} parts "
-        f"({summary['bad_parts']} bad) in {counted(summary['groups'], 'group')}, on "
-        f"{engine.description}; {side.note}"
+
+def _preview(resolved: Resolved, weights_dir: Path) -> None:
+    """Write the contact sheet of what the network will see."""
+    from training.cli_show import echo
+    from training.plan import taught
+    from training.preview import write_preview
+
+    path = weights_dir / f"{resolved.model}-preview.png"
+    require_writable(path.parent)
+    manifest = taught(resolved.manifest, resolved.settings.preset)
+    sheet = write_preview(
+        manifest, resolved.recipe, resolved.fitting, path, seed=resolved.settings.seed
     )
-    show_figures(result)
+    for line in sheet.lines:
+        echo(line)
+    echo(f"{sheet.path}  next: inspection train {resolved.manifest.name}")
 
 
 def _counts(manifest: Manifest) -> str:
     counts = manifest.counts()
     return (
-        f"{manifest.name}, product {manifest.product}: {counts['images']} images, "
+        f"{manifest.reference}, product {manifest.product}: {counts['images']} images, "
         f"{counts['parts']} parts ({counts['bad_parts']} bad) in {counts['groups']} groups; "
         f"{manifest.licence}"
     )
 
 
-def _find_package(reference: str, weights_dir: Path) -> ModelPackage:
-    folder = Path(reference)
-    if "@" not in reference and (folder / "package.toml").exists():
-        return load_package(folder)
-    return Registry(weights_dir).load(reference)
+def _sides(plan: Plan) -> str:
+    """Such as "fit 60 parts, calibrate 15, test 25"."""
+    from training.split import SIDES
+
+    parts = plan.manifest.parts
+    counts = [len({parts[i] for i in plan.split.side(side).tolist()}) for side in SIDES]
+    return ", ".join(f"{side} {count} parts" for side, count in zip(SIDES, counts, strict=True))

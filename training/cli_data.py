@@ -1,4 +1,4 @@
-"""`inspection data`: bring labelled images in, and look at what is there."""
+"""`inspection data import`, and what names a data set on the command line."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
-from rich.box import SIMPLE
-from rich.table import Table
 
 from inspection.errors import DataError
+from training.sources.choose import KINDS, Asked, read_source
 
 if TYPE_CHECKING:
     from inspection.recipe import Flip
     from training.manifest import Manifest
-    from training.sources import Labelled
 
 DATASETS = click.option(
     "--datasets-dir",
@@ -26,6 +24,7 @@ DATASETS = click.option(
 )
 
 
+NOT_STATED = "not stated"
 KNOWN_FLIPS: tuple[Flip, ...] = ("horizontal", "vertical", "rot90")
 
 
@@ -53,7 +52,7 @@ def data() -> None:
 @click.option(
     "--from",
     "kind",
-    type=click.Choice(["folders", "table", "elpv"]),
+    type=click.Choice(KINDS),
     help="What SOURCE is; found out by itself when absent.",
 )
 @click.option("--name", required=True, help="Of the data set.")
@@ -62,10 +61,14 @@ def data() -> None:
 @click.option("--flips", callback=read_flips, help="Turns under which a part stays such a part.")
 @click.option("--part-from", metavar="REGEX", help="Where in the path the part stands.")
 @click.option("--group-from", metavar="REGEX", help="Where in the path lot or module stand.")
+@click.option(
+    "--images-dir",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Where the file names in COCO begin.",
+)
 @click.option("--licence", help="Of the images.")
 @click.option("--origin", help="Where the images come from.")
 @click.option("--reference", is_flag=True, help="Leave the images where they are.")
-@click.option("--replace", is_flag=True, help="Take the place of a set of this name.")
 @click.option("--dry-run", is_flag=True, help="Say what was understood, and stop.")
 @DATASETS
 def import_(
@@ -77,145 +80,105 @@ def import_(
     flips: tuple[Flip, ...] | None,
     part_from: str | None,
     group_from: str | None,
+    images_dir: Path | None,
     licence: str | None,
     origin: str | None,
     reference: bool,
-    replace: bool,
     dry_run: bool,
     datasets_dir: Path,
 ) -> None:
-    """Import labelled images from SOURCE.
+    """Import labelled images: a new data set, or the next revision of one.
 
-    SOURCE is a folder that holds `good` and a folder for every defect class; or a CSV with the
-    columns path,label[,part,group,probability,lot,mould,captured_at], paths relative to it. The
-    images of the package elpv-dataset need no SOURCE: --from elpv.
-    """
+    \b
+    SOURCE is
+      a folder with `good` and a folder for every defect class,
+        and with masks/CLASS beside them, if there are masks;
+      a folder with train, test and ground_truth, or with images and masks;
+      a CSV with the columns path,label and, if known, part, group,
+        probability, lot, mould, captured_at, station, view, annotator;
+      a JSONL manifest with the same keys, and regions; or a COCO JSON.
+
+    Paths in files are relative to the file. Several lines about one image, by different
+    annotators, are votes. The images of the package elpv-dataset need no SOURCE: --from elpv.
+
+    Where the data set is there already, the next revision is made, after saying what changes;
+    former revisions stay. What is not said here stays as it was in the newest.
+    """  # noqa: D301
     from training.cli_show import echo
     from training.importing import check_set_name, describe, plan, survey, write_set
+    from training.manifest import read_manifest, revision_numbers
     from training.places import require_writable
     from training.progress import reporter
 
     check_set_name(name)  # what would stop the import is found before the images are read
+    place = datasets_dir / name
+    former = read_manifest(place, complete=False) if revision_numbers(place) else None
     if not dry_run:
         require_writable(datasets_dir)
 
-    labelled = _read(source, kind, part_from, group_from)
+    if source is None and kind != "elpv":
+        raise click.UsageError("SOURCE is missing: a folder or a file")
+    asked = Asked(kind=kind, part_from=part_from, group_from=group_from, images_dir=images_dir)
+    labelled = read_source(source, asked)
+    told_flips = labelled.flips or (() if former is None else former.flips)
     with reporter() as told:
         surveyed = survey(labelled, told.progress)
-    manifest = plan(
+    planned = plan(
         labelled,
         surveyed,
         name=name,
-        product=product or labelled.product or name,
-        modality=modality or labelled.modality or "vision",
-        flips=labelled.flips if flips is None else flips,
-        licence=licence or labelled.licence,
-        origin=origin or labelled.origin,
-        place=datasets_dir / name,
+        product=product or labelled.product or (former.product if former else name),
+        modality=modality or labelled.modality or (former.modality if former else "vision"),
+        flips=told_flips if flips is None else flips,
+        licence=licence or _stated(labelled.licence, None if former is None else former.licence),
+        origin=origin or _stated(labelled.origin, None if former is None else former.origin),
+        place=place,
         reference=reference,
     )
-    for heading, text in describe(labelled, surveyed, manifest):
+    for heading, text in describe(labelled, surveyed, planned):
         echo(f"{heading:<12}{text}")
     if dry_run:
         click.echo("nothing was written (--dry-run)", err=True)
         return
     with reporter() as told:
-        written = write_set(
-            manifest,
-            labelled,
-            surveyed,
-            reference=reference,
-            replace=replace,
-            progress=told.progress,
-        )
-    if not written:
+        written = write_set(planned, told.progress)
+    if written is None:
         click.echo("the same set is there already; nothing was changed", err=True)
-    echo(f"{manifest.folder}  next: inspection train {name}")
+    made = written or planned.former or planned.manifest
+    preset = "" if made.classes else " --preset anomaly"
+    echo(f"{made.folder}  {made.reference}; next: inspection train {name}{preset}")
 
 
-@data.command("list")
-@DATASETS
-def list_sets(datasets_dir: Path) -> None:
-    """The data sets that are here."""
-    from training.cli_show import print_table
-    from training.manifest import DESCRIPTION_NAME, read_manifest
-
-    folders = sorted(path.parent for path in datasets_dir.glob(f"*/{DESCRIPTION_NAME}"))
-    folders = [folder for folder in folders if not folder.name.startswith(".")]
-    if not folders:
-        click.echo(f"no data sets in {datasets_dir}: `inspection data import` makes one", err=True)
-        return
-    table = Table(box=SIMPLE, pad_edge=False)
-    for heading in ("name", "product", "images", "parts", "bad", "groups", "digest"):
-        table.add_column(heading)
-    for folder in folders:
-        try:
-            manifest = read_manifest(folder)
-        except DataError as error:
-            table.add_row(folder.name, f"not usable: {error}")
-            continue
-        counts = manifest.counts()
-        numbers = [str(counts[key]) for key in ("images", "parts", "bad_parts", "groups")]
-        table.add_row(manifest.name, manifest.product, *numbers, manifest.digest[:12])
-    print_table(table)
+def _stated(said: str, former: str | None) -> str:
+    """What the source states, or else what the former revision does."""
+    return said if said != NOT_STATED or former is None else former
 
 
-@data.command()
-@click.argument("name", metavar="DATASET")
-@click.option("--verify", is_flag=True, help="Compare every image with its SHA-256.")
-@DATASETS
-def show(name: str, verify: bool, datasets_dir: Path) -> None:
-    """What is known of a data set."""
-    from training.cli_show import echo
+def find_set(
+    datasets_dir: Path, reference: str, *, verify: bool = False, complete: bool = True
+) -> Manifest:
+    """The data set of a name such as knuckles, or its revision such as knuckles@2.
 
-    manifest = find_set(datasets_dir, name, verify=verify)
-    counts, images = manifest.counts(), manifest.images
-    size = images.frame_size_px
-    lines = {
-        "product": f"{manifest.product} ({manifest.modality})",
-        "images": f"{counts['images']}, in {counts['parts']} parts and {counts['groups']} groups",
-        "bad parts": str(counts["bad_parts"]),
-        "classes": ", ".join(f"{key} {n}" for key, n in manifest.label_counts().items()),
-        "pixels": f"{images.bits} bits, {'grey' if images.channels == 1 else 'colour'}",
-        "size": f"{size[1]} x {size[0]}" if size else "several",
-        "grey levels": f"{images.grey_range[0]} to {images.grey_range[1]}",
-        "flips": ", ".join(manifest.flips) or "none",
-        "licence": manifest.licence,
-        "origin": manifest.origin.strip(),
-        "digest": manifest.digest,
-    }
-    for heading, text in lines.items():
-        echo(f"{heading:<12}{text}")
-
-
-def find_set(datasets_dir: Path, name: str, *, verify: bool = False) -> Manifest:
-    """The data set of this name.
+    See `training.manifest.read_manifest`.
 
     Raises:
         DataError: it is not there or does not hold.
     """
     from training.manifest import read_manifest
 
+    name, revision = split_reference(reference)
     if not name or "/" in name or name.startswith("."):
         raise DataError(f"{name!r} is not the name of a data set in {datasets_dir}")
-    return read_manifest(datasets_dir / name, verify=verify)
+    return read_manifest(datasets_dir / name, revision=revision, verify=verify, complete=complete)
 
 
-def _read(
-    source: Path | None, kind: str | None, part_from: str | None, group_from: str | None
-) -> Labelled:
-    from training.sources.elpv import read_elpv
-    from training.sources.folders import read_folders
-    from training.sources.table import read_table
+def split_reference(reference: str) -> tuple[str, int | None]:
+    """Name and revision out of knuckles@2; no revision out of knuckles.
 
-    if kind == "elpv":
-        return read_elpv(source)
-    if source is None:
-        raise click.UsageError("SOURCE is missing: a folder or a CSV")
-    if not source.exists():
-        raise DataError(f"{source} is not there")
-    if kind == "table" or (kind is None and source.is_file()):
-        if part_from or group_from:
-            raise click.UsageError("--part-from and --group-from go with class folders")
-        return read_table(source)
-    return read_folders(source, part_from=part_from, group_from=group_from)
+    Raises:
+        DataError: what follows `@` is not the number of a revision.
+    """
+    name, at, number = reference.partition("@")
+    if at and not (number.isascii() and number.isdigit() and int(number) > 0):
+        raise DataError(f"{reference!r}: a revision is a number, such as {name or 'NAME'}@2")
+    return name, int(number) if at else None

@@ -19,8 +19,8 @@ from inspection.engine import Prediction, split_outputs
 from training.calibrate import calibrate
 from training.evaluate import Evaluation, Predicted, judge_parts, measure, part_arrays
 from training.fit import fit
-from training.fit_head import pool_rows
 from training.images import PreparedImages
+from training.intervals import number_groups
 from training.operating_point import choose_limits
 from training.split import split
 
@@ -85,7 +85,13 @@ def compare_random(
     calibration_rows = _predict(result.network, features, random.calibrate, manifest)
     test_rows = _predict(result.network, features, random.test, manifest)
     targets = manifest.targets()[random.calibrate]
-    calibration = calibrate(calibration_rows.scores, targets, recipe.classes).calibration
+    calibration = calibrate(
+        calibration_rows.scores,
+        targets,
+        recipe.classes,
+        groups=number_groups([manifest.groups[row] for row in random.calibrate.tolist()]),
+        seed=seed,
+    ).calibration
     probabilities = calibration.probabilities(calibration_rows.scores)
     probability, novelty, shows, groups = part_arrays(calibration_rows, manifest, probabilities)
     chosen = choose_limits(
@@ -114,11 +120,9 @@ def _predict(
     predictions: list[Prediction] = []
     for start in range(0, len(rows), BLOCK):
         cells = torch.from_numpy(features.cells[rows[start : start + BLOCK]]).float()
-        whitened = network.whitening(cells.permute(0, 3, 1, 2))
-        evidence = network.head(whitened)
-        scores = pool_rows(evidence.flatten(2).transpose(1, 2), network.architecture.sharpness)
-        novelty = network.novelty(whitened)
-        predictions.extend(split_outputs(scores.numpy(), evidence.numpy(), novelty.numpy()))
+        finite = torch.zeros(len(cells), 1, 1, 1)  # the images were checked when features were made
+        answers = network.readout(finite, cells.permute(0, 3, 1, 2))
+        predictions.extend(split_outputs(*(each.numpy() for each in answers)))
     size = manifest.images.frame_size_px or network.architecture.input_size_px
     return Predicted(
         rows=rows, predictions=tuple(predictions), frame_sizes_px=(size,) * len(predictions)

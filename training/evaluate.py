@@ -1,6 +1,7 @@
 """What a packaged model does to parts it has not seen.
 
-    rows -> decode, prepare (as serving) -> Engine.infer -> decide (as serving) -> parts -> figures
+    rows -> decode, prepare (as serving) -> Engine.infer -> decide (as serving) -> images -> parts
+         -> training.evaluation, training.heatmap_quality
 
 An image is judged exactly as the server would judge it. A part that several images show is as bad
 as its worst image: it fails when one fails, and passes when all pass.
@@ -8,129 +9,48 @@ as its worst image: it fails when one fails, and passes when all pass.
 
 from __future__ import annotations
 
-import csv
-import io
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from inspection.errors import DataError
 from inspection.verdict import decide
+from training.evaluation import WORST_FIRST, Evaluation, PartResult, measure
+from training.good_only import CLASSES as ANOMALY_CLASSES
+from training.good_only import as_anomaly
+from training.heatmap_quality import heatmap_quality
 from training.images import PreparedImages
-from training.intervals import (
-    GroupBootstrap,
-    clopper_pearson,
-    curve_interval,
-    delong_interval,
-    number_groups,
-    ranking,
-    rate_interval,
-)
+from training.intervals import number_groups
+from training.metrics import Figure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from inspection.engine import Engine, Prediction
     from inspection.package import ModelPackage
     from inspection.recipe import Recipe
-    from inspection.verdict import Calibration, Disposition, OperatingPoint
+    from inspection.verdict import Calibration, OperatingPoint
     from training.manifest import Manifest
 
     Progress = Callable[[str, int, int], None]
 
-CONFIDENCE = 0.95
-WORST_FIRST: tuple[Disposition, ...] = ("fail", "review", "pass")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
-    """One measured figure.
-
-    Attributes:
-        value: the figure.
-        low, high: its interval when parts of a group resemble each other; the one to read.
-        naive_low, naive_high: the interval as if every part were independent.
-        parts, groups: how many it was measured on.
-        hits: how many of the parts it counts; None when it is no count.
-    """
-
-    value: float
-    low: float
-    high: float
-    naive_low: float
-    naive_high: float
-    parts: int
-    groups: int
-    hits: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartResult:
-    """What was decided on one part.
-
-    Attributes:
-        path: of its first image.
-        label: all its images' labels.
-        probabilities: the largest of its images', a class each.
-    """
-
-    path: str
-    part: str
-    group: str
-    label: str
-    bad: bool
-    probabilities: tuple[float, ...]
-    novelty: float
-    disposition: Disposition
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
-    """Figures on a number of parts, and what they were made from."""
-
-    classes: tuple[str, ...]
-    parts: tuple[PartResult, ...]
-    figures: Mapping[str, Figure]
-    confidence: float = CONFIDENCE
-
-    def summary(self) -> dict[str, Any]:
-        """Counts and figures as plain values, for reports."""
-        table = {kind: dict.fromkeys(reversed(WORST_FIRST), 0) for kind in ("good", "bad")}
-        for part in self.parts:
-            table["bad" if part.bad else "good"][part.disposition] += 1
-        return {
-            "confidence": self.confidence,
-            "parts": len(self.parts),
-            "bad_parts": sum(part.bad for part in self.parts),
-            "groups": len({part.group for part in self.parts}),
-            "dispositions": table,
-            "classes": self.by_class(),
-            "figures": {name: asdict(figure) for name, figure in self.figures.items()},
-        }
-
-    def by_class(self) -> dict[str, dict[str, int]]:
-        """Bad parts and escapes of each class; a part with two defects counts in both."""
-        counts = {name: {"bad_parts": 0, "escapes": 0} for name in self.classes}
-        for part in self.parts:
-            for name in part.label.split(";") if part.bad else ():
-                counts[name]["bad_parts"] += 1
-                counts[name]["escapes"] += part.disposition == "pass"
-        return counts
-
-    def as_csv(self) -> str:
-        """A line for every part."""
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        columns = [f"probability_{name}" for name in self.classes]
-        writer.writerow(["path", "part", "group", "label", *columns, "novelty", "disposition"])
-        for part in self.parts:
-            numbers = [*part.probabilities, part.novelty]
-            head = [part.path, part.part, part.group, part.label]
-            writer.writerow([*head, *map(repr, numbers), part.disposition])
-        return text.getvalue()
+__all__ = [
+    "Evaluation",
+    "Figure",
+    "PartResult",
+    "Predicted",
+    "evaluate",
+    "join_images",
+    "judge_images",
+    "judge_parts",
+    "measure",
+    "measure_predicted",
+    "part_arrays",
+    "predict",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,13 +94,45 @@ def evaluate(
     Raises:
         DataError: the set is of another product or has other classes, or an image cannot be used.
     """
-    check_fits(package.recipe, manifest)
-    predicted = predict(engine, manifest, package.recipe, rows, progress, stage="judge parts")
-    document = package.document
-    parts = judge_parts(
-        predicted, manifest, document.calibration, document.operating_point, package.recipe
+    recipe, document = package.recipe, package.document
+    if recipe.classes == ANOMALY_CLASSES:
+        manifest = as_anomaly(manifest)
+    check_fits(recipe, manifest)
+    predicted = predict(engine, manifest, recipe, rows, progress, stage="judge parts")
+    return measure_predicted(
+        predicted,
+        manifest,
+        document.calibration,
+        document.operating_point,
+        recipe,
+        seed=seed,
     )
-    return measure(parts, package.recipe.classes, seed=seed)
+
+
+def measure_predicted(
+    predicted: Predicted,
+    manifest: Manifest,
+    calibration: Calibration,
+    operating_point: OperatingPoint,
+    recipe: Recipe,
+    *,
+    seed: int,
+) -> Evaluation:
+    """Judge what the engine answered, and measure all that can be: parts, views, evidence maps.
+
+    Raises:
+        DataError: the parts are all good or all bad, and the model was taught defects; or a mask
+            of the set cannot be used.
+    """
+    images = judge_images(predicted, manifest, calibration, operating_point, recipe)
+    return measure(
+        join_images(images),
+        recipe.classes,
+        seed=seed,
+        images=images,
+        heatmap=heatmap_quality(predicted, manifest, calibration, recipe, seed=seed),
+        good_only=recipe.classes == ANOMALY_CLASSES,
+    )
 
 
 def check_fits(recipe: Recipe, manifest: Manifest) -> None:
@@ -236,89 +188,66 @@ def judge_parts(
     recipe: Recipe,
 ) -> tuple[PartResult, ...]:
     """What is decided on each part that the rows show, in the order of the rows."""
-    images: dict[str, list[PartResult]] = {}
+    return join_images(judge_images(predicted, manifest, calibration, operating_point, recipe))
+
+
+def judge_images(
+    predicted: Predicted,
+    manifest: Manifest,
+    calibration: Calibration,
+    operating_point: OperatingPoint,
+    recipe: Recipe,
+) -> tuple[PartResult, ...]:
+    """What is decided on each image by itself, in the order of the rows."""
     answers = zip(
         predicted.rows.tolist(), predicted.predictions, predicted.frame_sizes_px, strict=True
     )
+    column = {name: k for k, name in enumerate(manifest.classes)}
+    targets = manifest.targets()
+    results = []
     for number, prediction, size in answers:
         row = manifest.rows[number]
         verdict = decide(prediction, calibration, operating_point, recipe, size)
-        images.setdefault(row.part, []).append(
+        probabilities = np.array([verdict.probability[name] for name in recipe.classes])
+        above_pass = probabilities - operating_point.pass_below
+        above_fail = probabilities - operating_point.fail_from
+        results.append(
             PartResult(
                 path=row.path,
                 part=row.part,
                 group=row.group,
                 label=row.label,
                 bad=row.bad,
-                probabilities=tuple(verdict.probability[name] for name in recipe.classes),
+                probabilities=tuple(probabilities.tolist()),
                 novelty=prediction.novelty,
                 disposition=verdict.disposition,
+                sha256=row.sha256,
+                lot=row.lot,
+                mould=row.mould,
+                station=row.station,
+                view=row.view,
+                targets=tuple(
+                    float(targets[number, column[name]]) if name in column else 0.0
+                    for name in recipe.classes
+                ),
+                failed_by=tuple(
+                    name
+                    for name, margin in zip(recipe.classes, above_fail.tolist(), strict=True)
+                    if margin >= 0
+                ),
+                pass_margin=float(above_pass.max()),
+                fail_margin=float(above_fail.max()),
             )
         )
-    return tuple(_worst(shown) for shown in images.values())
+    return tuple(results)
 
 
-def measure(parts: Sequence[PartResult], classes: tuple[str, ...], *, seed: int) -> Evaluation:
-    """Figures over judged parts.
-
-    Raises:
-        DataError: they are all good or all bad.
-    """
-    bad = np.array([part.bad for part in parts])
-    if not bad.any() or bad.all():
-        raise DataError(
-            "the parts are all good or all bad: neither escapes and overkill nor AUC have a meaning"
-        )
-    said = np.array([part.disposition for part in parts])
-    score = np.array([max(part.probabilities) for part in parts])
-    groups = number_groups([part.group for part in parts])
-    every = np.ones(len(parts), dtype=np.bool_)
-    bootstrap = GroupBootstrap(groups, seed=seed)
-
-    def rate(hits: NDArray[np.bool_], of: NDArray[np.bool_]) -> Figure:
-        n, happened = int(of.sum()), int((hits & of).sum())
-        low, high = rate_interval(hits, of, groups, bootstrap, confidence=CONFIDENCE)
-        naive_low, naive_high = clopper_pearson(happened, n, confidence=CONFIDENCE)
-        return Figure(
-            value=happened / n,
-            low=low,
-            high=high,
-            naive_low=naive_low,
-            naive_high=naive_high,
-            parts=n,
-            groups=len(np.unique(groups[of])),
-            hits=happened,
-        )
-
-    def curve(value: float, drawn: NDArray[np.float64], naive: tuple[float, float]) -> Figure:
-        low, high = curve_interval(value, drawn, bad, groups, confidence=CONFIDENCE)
-        return Figure(
-            value=value,
-            low=min(low, naive[0]),
-            high=max(high, naive[1]),
-            naive_low=naive[0],
-            naive_high=naive[1],
-            parts=len(parts),
-            groups=len(np.unique(groups)),
-        )
-
-    auc, precision = ranking(score, bad)
-    aucs, precisions = bootstrap.ranking(score, bad)
-    alone = np.arange(len(parts))
-    single = GroupBootstrap(alone, seed=seed).ranking(score, bad)[1]
-    figures = {
-        "escape_rate": rate(said == "pass", bad),
-        "overkill_rate": rate(said == "fail", ~bad),
-        "review_rate": rate(said == "review", every),
-        "auc": curve(auc, aucs, delong_interval(score, bad, confidence=CONFIDENCE)),
-        "average_precision": curve(
-            precision,
-            precisions,
-            curve_interval(precision, single, bad, alone, confidence=CONFIDENCE),
-        ),
-        "accuracy": rate((score > 0.5) == bad, every),
-    }
-    return Evaluation(classes=classes, parts=tuple(parts), figures=figures)
+def join_images(images: Sequence[PartResult]) -> tuple[PartResult, ...]:
+    """Images of one part as one result, in the order in which parts first occur."""
+    shown: dict[str, list[PartResult]] = {}
+    for image in images:
+        shown.setdefault(image.part, []).append(image)
+    return tuple(_worst(each) for each in shown.values())
 
 
 def part_arrays(
@@ -350,17 +279,30 @@ def part_arrays(
 def _worst(shown: Sequence[PartResult]) -> PartResult:
     if len(shown) == 1:
         return shown[0]
-    labels = sorted({name for image in shown if image.bad for name in image.label.split(";")})
+    labels = sorted({name for image in shown for name in image.defects})
     first = shown[0]
-    return PartResult(
-        path=first.path,
-        part=first.part,
-        group=first.group,
+    return replace(
+        first,
         label=";".join(labels) or first.label,
         bad=bool(labels),
-        probabilities=tuple(
-            max(values) for values in zip(*(i.probabilities for i in shown), strict=True)
-        ),
+        probabilities=_largest([image.probabilities for image in shown]),
         novelty=max(image.novelty for image in shown),
         disposition=min((image.disposition for image in shown), key=WORST_FIRST.index),
+        lot=_joined([image.lot for image in shown]),
+        mould=_joined([image.mould for image in shown]),
+        station=_joined([image.station for image in shown]),
+        view=_joined([image.view for image in shown]),
+        targets=_largest([image.targets for image in shown]),
+        failed_by=tuple(dict.fromkeys(name for image in shown for name in image.failed_by)),
+        pass_margin=max(image.pass_margin for image in shown),
+        fail_margin=max(image.fail_margin for image in shown),
     )
+
+
+def _largest(values: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+    return tuple(max(column) for column in zip(*values, strict=True))
+
+
+def _joined(names: Sequence[str | None]) -> str | None:
+    """All that the images say, each once."""
+    return ";".join(dict.fromkeys(name for name in names if name is not None)) or None

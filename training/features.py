@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import openvino as ov
 
-from inspection.engines.export import onnx_bytes
+from inspection.engines.export import trunk_onnx
 from inspection.engines.network import create_network
 from inspection.errors import ConfigurationError, EngineError, InputError
 
@@ -56,6 +56,27 @@ class FeatureCache:
     def take(self, indices: Sequence[int] | NDArray[np.integer]) -> FeatureCache:
         """The rows of these images, in this order."""
         return FeatureCache(cells=self.cells[np.asarray(indices)], source=self.source)
+
+    @classmethod
+    def put_together(
+        cls, parts: Sequence[tuple[NDArray[np.integer], FeatureCache]]
+    ) -> FeatureCache:
+        """One cache out of several, each with the numbers of its images: in order of the numbers.
+
+        Raises:
+            ConfigurationError: they are of different sources, or do not hold each of the numbers
+                from 0 on once.
+        """
+        numbers = np.concatenate([rows for rows, _ in parts])
+        sizes = [len(rows) == len(cache) for rows, cache in parts]
+        complete = np.array_equal(np.sort(numbers), np.arange(len(numbers)))
+        if not (all(sizes) and complete) or len({cache.source for _, cache in parts}) != 1:
+            raise ConfigurationError(
+                "these features do not make a whole",
+                remedy="Extract the features of all images with the same settings.",
+            )
+        cells = np.concatenate([cache.cells for _, cache in parts])
+        return cls(cells=cells[np.argsort(numbers)], source=parts[0][1].source)
 
     def require(self, architecture: Architecture, images: int) -> None:
         """Refuse features of another backbone, input or number of images.
@@ -129,10 +150,11 @@ def extract_with(
     """`extract_features` with a network that exists already; only its trunk is used."""
     architecture = network.architecture
     shape = (architecture.channels, *architecture.input_size_px)
-    graph = onnx_bytes(network.trunk, shape, outputs=("cells",), any_batch=False)
+    graph = trunk_onnx(network.trunk, shape)
     try:
         core = ov.Core()
         model = core.read_model(graph)
+        model.reshape([1, *shape])
         # One image a core at a time: quicker than two cores on one image, and free of waiting.
         compiled = core.compile_model(
             model,

@@ -1,34 +1,46 @@
 """Fitting a network to labelled images.
 
     images -> frozen features -> whitening -> evidence head -> novelty          (preset fast)
-                                                  `-> whole network, slowly     (preset full)
+                     |                            `-> whole network, slowly     (preset full)
+                     `-> whitening -> memory of good cells -> novelty           (preset anomaly)
 
 Same images, targets, settings and machine: the same weights, bit for bit.
 """
 
 from __future__ import annotations
 
-import math
-import os
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from inspection.engines.backbones import DEFAULT_BACKBONE
-from inspection.engines.network import Architecture, InspectionNetwork, create_network
-from inspection.errors import ConfigurationError, InputError
+from inspection.engines.memory import MemoryHead
+from inspection.engines.network import (
+    EvidenceHead,
+    InspectionNetwork,
+    create_network,
+    extended,
+    pool_evidence,
+)
+from inspection.errors import InputError
 from training.features import FeatureCache, Images, extract_features, extract_with
-from training.fit_full import fine_tune
+from training.fit_anomaly import fit_memory
+from training.fit_context import fit_context
 from training.fit_head import describe_rows, fit_head, fit_novelty, fit_whitening, reproducible
+from training.fit_masks import checked_masks, on_cells
+from training.fit_settings import FitSettings
+from training.fit_tuned import Known, Tuned, describe_images, fine_tune, tunes_in_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
+    from torch import Tensor
+
+    from training.checkpoint import RunFolder
+    from training.stages import EarlyAnswers
 
     Progress = Callable[[str, int, int], None]
 
@@ -42,109 +54,17 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FitSettings:
-    """What a fit depends on beside images and targets.
-
-    The figures are those of docs/decisions/0002-fast-preset.md.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Unseen:
+    """Scores of images from whole groups that no part of the model learnt from.
 
     Attributes:
-        preset: "fast" fits the head on frozen features; "full" goes on to fine-tune everything.
-        seed: of every random draw.
-        backbone: timm's name.
-        input_size_px: (height, width) of the prepared images.
-        window: (low, high) grey levels that the backbone's input range spans.
-        channels: 1 or 3.
-        flips: under which of them a part is still such a part; used by `full`.
-        weights: the backbone's weights file; without it, the known backbone's own package.
-        pretrained: False starts the backbone at random, for tests.
-        threads: CPU cores to use; all of this process's when absent.
-        components: whitened components a cell.
-        hidden: width of the head's hidden layer, all heads together.
-        heads: how many heads are fitted and averaged into one.
-        sharpness: of the pooling.
-        epochs: over the training images, of the head.
-        batch: images a step.
-        learning_rate: at the peak of the one-cycle schedule.
-        weight_decay: of matrices, AdamW.
-        dropout: share of components hidden from the head, a different one for each image.
-        averaging: decay of the weights' moving average, which is what is kept.
-        positive_weight: how much heavier a defective image weighs than a good one.
-        full_epochs: of fine-tuning.
-        full_batch: images a step of fine-tuning.
-        full_learning_rate: of the backbone's last stage; halved for each stage before it.
+        rows: (n,) of the images to fit on.
+        scores: (n, K) as the network's.
     """
 
-    preset: Literal["fast", "full"] = "fast"
-    seed: int = 0
-    backbone: str = DEFAULT_BACKBONE
-    input_size_px: tuple[int, int]
-    window: tuple[float, float]
-    channels: int = 1
-    flips: tuple[str, ...] = ()
-    weights: Path | None = None
-    pretrained: bool = True
-    threads: int | None = None
-    components: int = 256
-    hidden: int = 128
-    heads: int = 2
-    sharpness: float = 2.0
-    epochs: int = 30
-    batch: int = 32
-    learning_rate: float = 4e-3
-    weight_decay: float = 0.05
-    dropout: float = 0.5
-    averaging: float = 0.99
-    positive_weight: float = 1.0
-    full_epochs: int = 8
-    full_batch: int = 16
-    full_learning_rate: float = 3e-4
-
-    def __post_init__(self) -> None:
-        def refuse(what: str) -> None:
-            raise ConfigurationError(what, remedy="Correct the training settings.")
-
-        if self.preset not in {"fast", "full"}:
-            refuse(f"there is no preset {self.preset!r}")
-        if self.seed < 0:
-            refuse("the seed must be 0 or more")
-        unknown = set(self.flips) - {"horizontal", "vertical", "rot90"}
-        if unknown:
-            refuse(f"unknown flips {sorted(unknown)}")
-        if "rot90" in self.flips and self.input_size_px[0] != self.input_size_px[1]:
-            refuse("a quarter turn needs a square input")
-        if self.threads is not None and self.threads < 1:
-            refuse("threads must be 1 or more")
-        if min(self.epochs, self.batch, self.full_epochs, self.full_batch) < 1:
-            refuse("epochs and batches must be 1 or more")
-        if self.heads < 1 or self.hidden < 1 or self.hidden % self.heads:
-            refuse("hidden must be a multiple of heads")
-        if not 0 <= self.dropout < 1 or not 0 <= self.averaging < 1:
-            refuse("dropout and averaging lie between 0 and 1")
-        rates = (self.learning_rate, self.full_learning_rate, self.positive_weight)
-        if not all(math.isfinite(rate) and rate > 0 for rate in rates):
-            refuse("learning rates and positive_weight must be above 0")
-        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            refuse("weight_decay must be 0 or more")
-        self.architecture(1)
-
-    @property
-    def cores(self) -> int:
-        """How many CPU cores to use."""
-        return self.threads or len(os.sched_getaffinity(0))
-
-    def architecture(self, classes: int) -> Architecture:
-        """The network's, for so many defect classes."""
-        return Architecture(
-            backbone=self.backbone,
-            input_size_px=self.input_size_px,
-            window=self.window,
-            channels=self.channels,
-            classes=classes,
-            components=self.components,
-            hidden=self.hidden,
-            sharpness=self.sharpness,
-        )
+    rows: NDArray[np.int64]
+    scores: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -154,12 +74,14 @@ class FitResult:
     Attributes:
         network: in evaluation mode, on the CPU.
         seconds: wall time of each stage.
-        history: one entry an epoch: stage, epoch, loss.
+        history: one entry an epoch: stage, epoch, loss, and with `full` validation_auc.
+        unseen: of `full`, where groups were laid aside.
     """
 
     network: InspectionNetwork
     seconds: dict[str, float]
     history: list[dict[str, float | int | str]] = field(default_factory=list)
+    unseen: Unseen | None = None
 
 
 def fit(
@@ -168,8 +90,12 @@ def fit(
     groups: Sequence[str],
     settings: FitSettings,
     *,
+    masks: NDArray[np.float32] | None = None,
     progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
     features: FeatureCache | None = None,
+    early: EarlyAnswers | None = None,
+    run: RunFolder | None = None,
 ) -> FitResult:
     """Fit a network to these images, and to nothing else.
 
@@ -178,14 +104,21 @@ def fit(
         targets: (N, K) float32 in [0, 1], one column a defect class; soft labels are welcome.
         groups: N names of lots or modules.
         settings: everything else that the result depends on.
+        masks: (N, K, h, w) float32 of any size: 1 where the defect is, 0 where there is none, NaN
+            where nobody said; they teach the evidence map. None when nobody drew anything.
         progress: called as (stage, done, total).
+        say: called with a line at the end of each epoch of fine-tuning.
         features: of these images, from `extract_features`; extracted here when absent.
+        early: of these images, from `extract_early`; extracted here when absent and needed.
+        run: where `full` leaves checkpoints; one that is there is gone on from, to the same result.
 
     Raises:
         InputError: lengths, shapes or values that do not fit; a class without two kinds of label.
-        ConfigurationError: the backbone cannot be had, or `features` are of something else.
+        ConfigurationError: the backbone cannot be had, `features` are of something else, or a
+            checkpoint cannot be written or read.
     """
-    targets = checked_targets(targets, images, groups)
+    targets = checked_targets(targets, images, groups, good_only=settings.preset == "anomaly")
+    drawn = checked_masks(masks, targets)
     seconds: dict[str, float] = {}
     history: list[dict[str, float | int | str]] = []
     lap = time.perf_counter()
@@ -207,23 +140,86 @@ def fit(
             features = extract_with(network, images, threads=settings.cores, progress=progress)
         features.require(network.architecture, len(images))
         done("features")
+        if isinstance(network.head, MemoryHead):
+            fit_memory(network, features, settings, progress=progress)
+            done("memory")
+            return FitResult(network=network.eval(), seconds=seconds, history=history)
         cells = fit_whitening(network, features)
         done("whitening")
         labels = torch.from_numpy(targets)
-        fit_head(network.head, cells, labels, settings, history, progress)
+        places = None if drawn is None else on_cells(drawn, *features.cells.shape[1:3])
+        fit_head(network.head, cells, labels, settings, history, progress, places)
         done("head")
         descriptions = describe_rows(cells)
+        tuned = None
+        in_place = settings.preset == "full" and tunes_in_place(network, settings)
+        if not in_place:
+            network = with_parts(network, settings, len(images))
         if settings.preset == "full":
+            known = Known(cells=cells, labels=labels, groups=groups, places=places)
             torch.set_num_threads(settings.cores)
-            descriptions = fine_tune(network, images, labels, settings, history, progress)
+            tuned = fine_tune(
+                network, images, known, settings, early, progress=progress, say=say, run=run
+            )
+            history += tuned.history
+            torch.set_num_threads(1)
             done("fine-tuning")
+        if in_place:
+            descriptions = describe_images(network, images, settings)
+        alone = None
+        if network.context is not None:
+            alone = fit_context(network.context, features, labels, groups)
+            done("context")
+        weigh_parts(network, settings)
         fit_novelty(network.novelty, descriptions)
         done("novelty")
-    return FitResult(network=network.eval(), seconds=seconds, history=history)
+    return FitResult(
+        network=network.eval(),
+        seconds=seconds,
+        history=history,
+        unseen=None if tuned is None else unseen_scores(tuned, alone, settings),
+    )
+
+
+def unseen_scores(tuned: Tuned, context: Tensor | None, settings: FitSettings) -> Unseen | None:
+    """What the whole model says of the groups laid aside; None when there are none."""
+    if not len(tuned.aside):
+        return None
+    scores = pool_evidence(tuned.evidence, settings.sharpness).numpy()
+    if context is not None:
+        without = context[torch.from_numpy(tuned.aside)].numpy()
+        weighed = (1 - settings.context_weight) * scores + settings.context_weight * without
+        scores = np.where(np.isnan(without), scores, weighed)
+    return Unseen(rows=tuned.aside, scores=scores)
+
+
+def with_parts(network: InspectionNetwork, settings: FitSettings, images: int) -> InspectionNetwork:
+    """The network with the context and the tuned stages that the settings ask for."""
+    parts: dict[str, float] = {}
+    if settings.context:
+        # A map that is scaled down pools alike when the sharpness is scaled up.
+        parts["context"] = min(settings.context, images)
+        parts["sharpness"] = settings.sharpness / (1 - settings.context_weight)
+    if settings.preset == "full":
+        parts["tuned_from"] = settings.full_frozen
+    return extended(network, **parts) if parts else network
+
+
+def weigh_parts(network: InspectionNetwork, settings: FitSettings) -> None:
+    """Make the evidence the weighted mean of what the parts say."""
+    maps = 1.0
+    if network.context is not None:
+        network.context.scale(settings.context_weight)
+        maps -= settings.context_weight
+    if network.tuned is not None:
+        network.tuned.head.scale(maps * settings.tuned_weight)
+        maps *= 1 - settings.tuned_weight
+    if isinstance(network.head, EvidenceHead) and maps < 1:
+        network.head.scale(maps)
 
 
 def checked_targets(
-    targets: NDArray[np.float32], images: Images, groups: Sequence[str]
+    targets: NDArray[np.float32], images: Images, groups: Sequence[str], *, good_only: bool = False
 ) -> NDArray[np.float32]:
     """The targets as contiguous float32, (N, K).
 
@@ -239,6 +235,10 @@ def checked_targets(
         raise InputError("a fit needs at least two images")
     if not (np.isfinite(held).all() and (held >= 0).all() and (held <= 1).all()):
         raise InputError("targets lie between 0 and 1")
+    if good_only:
+        if (held > 0.5).any():
+            raise InputError("preset `anomaly` is fitted on good parts alone; a bad one is there")
+        return held
     flat = [str(index) for index in range(held.shape[1]) if np.ptp(held[:, index]) == 0]
     if flat:
         raise InputError(f"all images have the same target for class {', '.join(flat)}")

@@ -12,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor
 
 from inspection.engines.network import EvidenceHead, describe, pool_evidence
+from training.fit_masks import places_loss
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -101,12 +102,15 @@ def fit_head(
     settings: FitSettings,
     history: History,
     progress: Progress | None,
+    places: Tensor | None = None,
 ) -> None:
     """Fit the head to whitened cells, (N, cells, components), and targets, (N, K), in place.
 
     Several narrow heads with different draws are fitted side by side, one a core, and their
-    evidence is averaged: that is again one head, as wide as all of them together.
+    evidence is averaged: that is again one head, as wide as all of them together. `places`,
+    (N, K, h, w), says which cells show a defect, NaN where that is unknown.
     """
+    drawn = None if places is None else places.flatten(2).transpose(1, 2)
     members = [
         EvidenceHead(head.inner.in_channels, settings.hidden // settings.heads, targets.shape[1])
         for _ in range(settings.heads)
@@ -117,7 +121,7 @@ def fit_head(
         # Threads of one product wait for each other; on a busy box that costs more than it gains.
         torch.set_num_threads(1)
         generator = torch.Generator().manual_seed(settings.seed * settings.heads + index)
-        return fit_one_head(members[index], cells, targets, settings, generator, report)
+        return fit_one_head(members[index], cells, targets, settings, generator, report, drawn)
 
     with ThreadPoolExecutor(max_workers=min(settings.heads, settings.cores)) as pool:
         losses = list(pool.map(fit_member, range(settings.heads)))
@@ -167,6 +171,7 @@ def fit_one_head(
     settings: FitSettings,
     generator: torch.Generator,
     report: Callable[[], None],
+    places: Tensor | None = None,
 ) -> list[float]:
     """Fit one head in place; the mean loss of each epoch.
 
@@ -200,8 +205,11 @@ def fit_one_head(
             if kept < 1:
                 mask = torch.rand(batch, 1, rows.shape[2], generator=generator) < kept
                 rows = rows * (mask.float() / kept)
-            scores = pool_rows(head.of_rows(rows), settings.sharpness)
+            evidence = head.of_rows(rows)
+            scores = pool_rows(evidence, settings.sharpness)
             loss = soft_loss(scores, targets[chosen], settings.positive_weight)
+            if places is not None:
+                loss = loss + settings.mask_weight * places_loss(evidence, places[chosen])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

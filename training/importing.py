@@ -1,123 +1,77 @@
-"""From a source to a data set on disk.
+"""From a source to a revision of a data set.
 
-    Labelled -> survey (decode every image) -> Manifest -> images, manifest.csv, dataset.toml
+    Labelled -> survey (decode every image) -> plan: Manifest, files to copy, what changes
+             -> write_set: nothing (the same is there), or the next revision
 
-A data set is built in a hidden folder beside its place and renamed, so it is there whole or not at
-all. Files that people put into its folder (README.md, serial.toml, recipe.toml) are kept.
+What is written, and that it is written whole or not at all, is in `training.revisions`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
-import shutil
-import tempfile
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
-from inspection.errors import ConfigurationError, DataError, ImageError, RecipeError
-from inspection.frame import decode_image
+from inspection.errors import DataError, RecipeError
 from inspection.package import check_model_name
 from training.manifest import (
     DESCRIPTION_NAME,
-    MANIFEST_NAME,
-    ImageFacts,
     Manifest,
     described_digest,
+    files_of,
+    next_revision,
     read_manifest,
-    write_manifest,
+    revision_numbers,
 )
-from training.rows import GOOD, Row, counted, file_sha256, listed
+from training.regions import DefectRegion
+from training.revisions import (
+    Changes,
+    NewFile,
+    bring_back,
+    changes_between,
+    clean_leftovers,
+    write_revision,
+)
+from training.rows import FIELDS, Row, file_sha256, listed
+from training.survey import Survey, colour, survey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from inspection.recipe import Flip
-    from training.sources import Labelled, LabelledFile
+    from training.sources import Labelled, LabelledFile, LabelledRegion
 
     Progress = Callable[[str, int, int], None]
 
-OURS = ("images", MANIFEST_NAME, DESCRIPTION_NAME)
-WORKERS = 4
+__all__ = ["Import", "Survey", "check_set_name", "describe", "plan", "survey", "write_set"]
+
+IMAGES, MASKS = "images", "masks"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Survey:
-    """What the images of a source are. Sizes are (height, width) in pixels.
+class Import:
+    """What an import would write.
 
     Attributes:
-        sha256: of each file, in the source's order.
-        sizes: how many images have which size, the commonest first.
-        grey_range: lowest and highest grey level that occurs.
-        duplicates: names of files with the same bytes, a tuple for each set of them.
+        manifest: the set as it would be.
+        files: all images and masks that the set keeps itself, by their path in it.
+        former: the newest revision that is there.
+        changes: against it.
     """
 
-    sha256: tuple[str, ...]
-    bits: Literal[8, 16]
-    channels: Literal[1, 3]
-    sizes: tuple[tuple[tuple[int, int], int], ...]
-    grey_range: tuple[int, int]
-    duplicates: tuple[tuple[str, ...], ...]
+    manifest: Manifest
+    files: Mapping[str, NewFile]
+    former: Manifest | None
+    changes: Changes | None
 
     @property
-    def facts(self) -> ImageFacts:
-        """The same as the manifest keeps it."""
-        return ImageFacts(
-            bits=self.bits,
-            channels=self.channels,
-            grey_range=self.grey_range,
-            frame_size_px=self.sizes[0][0] if len(self.sizes) == 1 else None,
-        )
-
-
-def survey(labelled: Labelled, progress: Progress) -> Survey:
-    """Decode every image once.
-
-    Raises:
-        DataError: some cannot be decoded (all are listed together), depth or channels differ, or
-            the same image is called good and bad.
-    """
-    facts: list[tuple[str, int, int, tuple[int, int], int, int]] = []
-    unreadable: list[str] = []
-    total = len(labelled.files)
-    progress("read images", 0, total)
-    with ThreadPoolExecutor(WORKERS) as pool:
-        for done, found in enumerate(pool.map(_look_at, labelled.files), start=1):
-            if isinstance(found, str):
-                unreadable.append(found)
-            else:
-                facts.append(found)
-            progress("read images", done, total)
-    if unreadable:
-        raise DataError(
-            f"{len(unreadable)} of {total} images cannot be read: {listed(unreadable)}",
-            remedy="Copy these files again from where they come from, or take them out.",
-        )
-    kinds = Counter((bits, channels) for _, bits, channels, *_ in facts)
-    if len(kinds) > 1:
-        what = ", ".join(f"{n} of {b} bits, {_colour(c)}" for (b, c), n in kinds.most_common())
-        raise DataError(
-            f"the images are not of one kind: {what}",
-            remedy="A recipe judges one depth and one kind of pixel: import them as two sets.",
-        )
-    same: dict[str, list[LabelledFile]] = {}
-    for file, (digest, *_) in zip(labelled.files, facts, strict=True):
-        same.setdefault(digest, []).append(file)
-    _refuse_contradictions(same.values())
-    _, bits, channels, *_ = facts[0]
-    return Survey(
-        sha256=tuple(fact[0] for fact in facts),
-        bits=16 if bits == 16 else 8,
-        channels=3 if channels == 3 else 1,
-        sizes=tuple(Counter(fact[3] for fact in facts).most_common()),
-        grey_range=(min(fact[4] for fact in facts), max(fact[5] for fact in facts)),
-        duplicates=tuple(
-            tuple(file.name for file in files) for files in same.values() if len(files) > 1
-        ),
-    )
+    def same(self) -> bool:
+        """Whether the newest revision says just this, and keeps its images in the same way."""
+        if self.former is None or self.changes != Changes():
+            return False
+        return _keeps(self.former) == _keeps(self.manifest)
 
 
 def plan(
@@ -132,30 +86,47 @@ def plan(
     origin: str,
     place: Path,
     reference: bool,
-) -> Manifest:
-    """The manifest that an import would write.
+) -> Import:
+    """What an import would write, and how that differs from what is there.
+
+    Args:
+        labelled: the source.
+        surveyed: what its images are.
+        name: of the data set.
+        product: as stations and the MES send it.
+        modality: of the images.
+        flips: under which a part stays such a part.
+        licence: of the images.
+        origin: where they come from.
+        place: the data set's folder, such as datasets/knuckles.
+        reference: leave images and masks where they are.
 
     Raises:
-        DataError: the name will not do, or the labels contradict each other.
+        DataError: the name will not do, the labels contradict each other, or a description that
+            is there without images names another digest.
     """
     check_set_name(name)
     if not product or product.strip() != product or "/" in product:
         raise DataError(f"product {product!r} cannot be used as a name")
+    former, known = _revisions_in(place)
+    shelf = _Shelf(place=place, known=known, reference=reference)
     rows = [
         Row(
-            path=_place_of(file, digest, place if reference else None),
+            path=shelf.place_of(file.file, digest, IMAGES, file.name),
             sha256=digest,
             label=file.label,
             part=file.part,
             group=file.group,
             probability=file.probability,
-            lot=file.lot,
-            mould=file.mould,
-            captured_at=file.captured_at,
+            votes=file.votes,
+            regions=shelf.regions_of(file, masks),
+            **{name: getattr(file, name) for name in FIELDS},
         )
-        for file, digest in zip(labelled.files, surveyed.sha256, strict=True)
+        for file, digest, masks in zip(
+            labelled.files, surveyed.sha256, surveyed.mask_sha256, strict=True
+        )
     ]
-    return Manifest(
+    manifest = Manifest(
         name=name,
         product=product,
         rows=tuple(rows),
@@ -166,6 +137,18 @@ def plan(
         images=surveyed.facts,
         flips=tuple(flips),
         folder=place,
+        revision=next_revision(place),
+    )
+    if former is None and described_digest(place) not in (None, manifest.digest):
+        raise DataError(
+            f"{place / DESCRIPTION_NAME} describes another content than this source has",
+            remedy="Choose another --name; or move that file away, if this is the right content.",
+        )
+    return Import(
+        manifest=manifest,
+        files=shelf.files,
+        former=former,
+        changes=None if former is None else changes_between(former, manifest),
     )
 
 
@@ -178,157 +161,40 @@ def check_set_name(name: str) -> None:
     try:
         check_model_name(name)
     except RecipeError as error:
-        raise DataError(str(error).replace("model's", "data set's")) from error
+        raise DataError(str(error).replace("model's", "data set's"), remedy=error.remedy) from error
 
 
-def write_set(
-    manifest: Manifest,
-    labelled: Labelled,
-    surveyed: Survey,
-    *,
-    reference: bool,
-    replace: bool,
-    progress: Progress,
-) -> bool:
-    """Put the data set into its place, whole or not at all.
+def write_set(planned: Import, progress: Progress) -> Manifest | None:
+    """Write the next revision, whole or not at all.
+
+    When the very same is there, files of it that are gone or altered are brought back.
 
     Returns:
-        Whether anything was written; False when the very same set is there already.
+        The set under its revision; None when nothing was to be written.
 
     Raises:
-        DataError: another set has the place, and `replace` is not given.
-        ConfigurationError: the disk refused.
+        DataError: a file changed meanwhile, or another import came between.
+        ConfigurationError: the disk refused; the former revision is as it was.
     """
-    place = manifest.folder
-    if not _may_write(manifest, replace=replace):
-        return False
-    building: Path | None = None
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=f".importing-{place.name}-", dir=place.parent))
-        building.chmod(0o755)
-        if not reference:
-            _copy_images(building, labelled, surveyed, progress)
-        write_manifest(manifest, building)
-        _exchange(building, place)
-    except OSError as error:
-        raise ConfigurationError(
-            f"the data set could not be written to {place}: {error.strerror or error}",
-            remedy="Free some disk space or correct the folder's rights, and run it again.",
-        ) from error
-    finally:
-        if building is not None:
-            shutil.rmtree(building, ignore_errors=True)
-    return True
+    folder = planned.manifest.folder
+    clean_leftovers(folder.parent)
+    lacking = {
+        path: file for path, file in planned.files.items() if not _holds(folder / path, file.sha256)
+    }
+    if planned.same:
+        if lacking:
+            bring_back(folder, lacking, progress)
+        return None
+    seen = 0 if planned.former is None else planned.former.revision
+    reason = "first import" if planned.changes is None else planned.changes.in_words()
+    return write_revision(
+        planned.manifest, reason=reason, after=seen, new_files=lacking, progress=progress
+    )
 
 
-def _refuse_contradictions(same: Iterable[Sequence[LabelledFile]]) -> None:
-    pairs = []
-    for files in same:
-        good = [file for file in files if file.label == GOOD]
-        bad = [file for file in files if file.label != GOOD]
-        if good and bad:
-            pairs.append(f"{good[0].name} (good) = {bad[0].name} ({bad[0].label})")
-    if pairs:
-        raise DataError(
-            f"{counted(len(pairs), 'image')} under contradictory labels, byte for byte the same: "
-            f"{listed(pairs)}",
-            remedy="Find out which label is right, and take the other file out.",
-        )
-
-
-def _look_at(file: LabelledFile) -> tuple[str, int, int, tuple[int, int], int, int] | str:
-    """(sha256, bits, channels, size, lowest, highest grey level), or what is wrong, in words."""
-    try:
-        frame = decode_image(file.file.read_bytes())
-    except (ImageError, OSError) as error:
-        return f"{file.name} ({error})"
-    low, high = int(frame.pixels.min()), int(frame.pixels.max())
-    return frame.sha256, frame.bits, frame.channels, frame.size_px, low, high
-
-
-def _place_of(file: LabelledFile, digest: str, reference_from: Path | None) -> str:
-    if reference_from is not None:
-        relative = os.path.relpath(file.file.resolve(), reference_from.resolve())
-        return PurePosixPath(relative).as_posix()
-    name = PurePosixPath(file.name)
-    if name.is_absolute() or ".." in name.parts:  # outside its source: it gets a name of its own
-        name = PurePosixPath(digest[:16] + name.suffix.lower())
-    return f"images/{name}"
-
-
-def _may_write(manifest: Manifest, *, replace: bool) -> bool:
-    """False when the same set is there; DataError when another one is and must not be replaced."""
-    place, remedy = manifest.folder, "Choose another --name, or add --replace."
-    if (place / MANIFEST_NAME).exists():
-        try:
-            there = read_manifest(place, verify=True)
-        except DataError as error:
-            if not replace:
-                raise DataError(f"{place} is there, but {error}", remedy=remedy) from error
-            return True
-        if there == manifest:
-            return False
-        if not replace:
-            raise DataError(f"{place} holds another data set", remedy=remedy)
-    described = described_digest(place)
-    if described not in (None, manifest.digest) and not replace:
-        raise DataError(
-            f"{place / DESCRIPTION_NAME} describes another content than this source has",
-            remedy=remedy,
-        )
-    return True
-
-
-def _copy_images(building: Path, labelled: Labelled, surveyed: Survey, progress: Progress) -> None:
-    total = len(labelled.files)
-    files = zip(labelled.files, surveyed.sha256, strict=True)
-    progress("copy images", 0, total)
-    for done, (file, digest) in enumerate(files, start=1):
-        target = building / _place_of(file, digest, None)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file.file, target)
-        if file_sha256(target) != digest:
-            raise DataError(f"{file.name} changed while it was being copied")
-        progress("copy images", done, total)
-
-
-def _exchange(building: Path, place: Path) -> None:
-    """Put `building` where `place` is; what people added to `place` goes along."""
-    if not place.exists():
-        building.rename(place)
-        return
-    for entry in place.iterdir():
-        if entry.name in OURS:
-            continue
-        if entry.is_dir():
-            shutil.copytree(entry, building / entry.name, copy_function=_link_or_copy)
-        else:
-            _link_or_copy(entry, building / entry.name)
-    aside = Path(tempfile.mkdtemp(prefix=f".replaced-{place.name}-", dir=place.parent)) / "set"
-    place.rename(aside)
-    try:
-        building.rename(place)
-    except OSError:
-        aside.rename(place)
-        raise
-    finally:
-        shutil.rmtree(aside.parent, ignore_errors=True)
-
-
-def _link_or_copy(source: str | Path, target: str | Path) -> None:
-    with suppress(OSError):
-        os.link(source, target)
-        return
-    shutil.copy2(source, target)
-
-
-def _colour(channels: int) -> str:
-    return "grey" if channels == 1 else "colour"
-
-
-def describe(labelled: Labelled, surveyed: Survey, manifest: Manifest) -> list[tuple[str, str]]:
+def describe(labelled: Labelled, surveyed: Survey, planned: Import) -> list[tuple[str, str]]:
     """What was understood, as (heading, text) lines for a person."""
+    manifest = planned.manifest
     counts, labels = manifest.counts(), manifest.label_counts()
     sizes = [f"{w} x {h} ({n})" for (h, w), n in surveyed.sizes]
     low, high = surveyed.grey_range
@@ -339,15 +205,112 @@ def describe(labelled: Labelled, surveyed: Survey, manifest: Manifest) -> list[t
         ("classes", ", ".join(f"{name} {count}" for name, count in labels.items())),
         ("bad parts", str(counts["bad_parts"])),
         *[_heading_and_text(note) for note in labelled.notes],
-        ("pixels", f"{surveyed.bits} bits, {_colour(surveyed.channels)}"),
+        ("pixels", f"{surveyed.bits} bits, {colour(surveyed.channels)}"),
         ("sizes", listed(sizes)),
         ("grey levels", f"{low} to {high} of 0 to {2**surveyed.bits - 1}"),
         ("duplicates", listed([" = ".join(same) for same in surveyed.duplicates]) or "none"),
         ("licence", manifest.licence),
     ]
-    if labelled.ignored:
-        lines.append(("ignored", f"{labelled.ignored} files that are no images"))
+    placed = sum(bool(row.regions) for row in manifest.rows)
+    bad = sum(row.bad for row in manifest.rows)
+    for heading, text in (
+        ("regions", f"{placed} of {bad} bad images say where" if placed else ""),
+        ("odd sizes", listed(surveyed.odd_sizes) if len(sizes) > 1 else ""),
+        ("no images", _named(labelled.ignored)),
+        (
+            "stray",
+            f"{_named(labelled.stray)}; they lie in no class's folder" * bool(labelled.stray),
+        ),
+        ("note", "no defect classes: only --preset anomaly can learn from it" * (not bad)),
+        ("revision", _against(planned)),
+    ):
+        if text:
+            lines.append((heading, text))
     return lines
+
+
+@dataclass(slots=True, kw_only=True)
+class _Shelf:
+    """Where images and masks of a source are to lie.
+
+    Attributes:
+        known: the SHA-256 of what revisions name already, by path.
+        files: what the set is to keep itself.
+    """
+
+    place: Path
+    known: Mapping[str, str]
+    reference: bool
+    files: dict[str, NewFile] = field(default_factory=dict)
+
+    def place_of(self, source: Path | bytes, digest: str, kind: str, name: str) -> str:
+        """The path of a file, relative to the set's folder."""
+        if self.reference and isinstance(source, Path):
+            relative = os.path.relpath(source.resolve(), self.place.resolve())
+            return PurePosixPath(relative).as_posix()
+        inner = PurePosixPath(name)
+        if inner.is_absolute() or ".." in inner.parts:  # outside its source: a name of its own
+            own = hashlib.sha256(name.encode()).hexdigest()[:16]
+            inner = PurePosixPath(own + inner.suffix.lower())
+        path = f"{kind}/{inner}"
+        taken = self.files[path].sha256 if path in self.files else self.known.get(path, digest)
+        if taken != digest:
+            path = f"{kind}/{inner.with_stem(f'{inner.stem}-{digest[:12]}')}"
+        self.files[path] = NewFile(source=source, sha256=digest)
+        return path
+
+    def regions_of(
+        self, file: LabelledFile, digests: Sequence[str | None]
+    ) -> tuple[DefectRegion, ...]:
+        """The regions of a file, their masks in their places."""
+        return tuple(
+            self._region(region, digest)
+            for region, digest in zip(file.regions, digests, strict=True)
+        )
+
+    def _region(self, region: LabelledRegion, digest: str | None) -> DefectRegion:
+        if region.mask is None or digest is None:
+            return DefectRegion(defect=region.defect, polygon=region.polygon)
+        path = self.place_of(region.mask, digest, MASKS, region.name)
+        return DefectRegion(defect=region.defect, mask=path, mask_sha256=digest)
+
+
+def _revisions_in(place: Path) -> tuple[Manifest | None, dict[str, str]]:
+    """The newest revision, and the SHA-256 of every file that any revision names."""
+    known: dict[str, str] = {}
+    newest = None
+    for number in revision_numbers(place):
+        newest = read_manifest(place, revision=number, complete=False)
+        known.update(files_of(newest))
+    return newest, known
+
+
+def _keeps(manifest: Manifest) -> set[bool]:
+    """Whether images lie in the set's own folder, or elsewhere."""
+    return {row.path.startswith(f"{IMAGES}/") for row in manifest.rows}
+
+
+def _holds(path: Path, digest: str) -> bool:
+    try:
+        return file_sha256(path) == digest
+    except OSError:
+        return False
+
+
+def _against(planned: Import) -> str:
+    """Which revision this will be, and what it changes."""
+    if planned.former is None or planned.changes is None:
+        return ""
+    if planned.same:
+        return f"{planned.former.revision}, as it is there already"
+    words = planned.changes.in_words()
+    text = f"{planned.manifest.revision}; against {planned.former.revision}: {words}"
+    shown = [f"{path} {was} -> {now}" for path, was, now in planned.changes.relabelled]
+    return f"{text} ({listed(shown)})" if shown else text
+
+
+def _named(names: Sequence[str]) -> str:
+    return f"{len(names)}: {listed(names)}" if names else ""
 
 
 def _heading_and_text(note: str) -> tuple[str, str]:

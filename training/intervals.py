@@ -200,20 +200,32 @@ def rate_interval(
     groups: NDArray[np.int64],
     bootstrap: GroupBootstrap,
     *,
+    nearness: NDArray[np.float64] | None = None,
     confidence: float = 0.95,
 ) -> tuple[float, float]:
     """Two-sided interval of a rate: what both the group bootstrap and the effective size allow.
+
+    Where it never happened, or always did, the hits do not tell how alike the parts of a group are.
+    Then their design effect is that of "among the quarter that came nearest to it", as in
+    `escape_bound`; without `nearness` the groups themselves are the units, as if the parts of one
+    were all alike.
 
     Args:
         hits: (n,) parts that count.
         of: (n,) parts that could have counted.
         groups: (n,) number of each part's group.
         bootstrap: over the same n parts.
+        nearness: (n,) larger for parts that come nearer to counting.
         confidence: two-sided.
     """
     n, happened = int(of.sum()), int((hits & of).sum())
     k = len(np.unique(groups[of]))
     effect = design_effect(hits[of].astype(np.float64), groups[of])
+    if nearness is not None:
+        near = nearness[of] >= np.quantile(nearness[of], 0.75)
+        effect = max(effect, design_effect(near.astype(np.float64), groups[of]))
+    elif happened in (0, n):
+        effect = max(effect, n / k)
     size = effective_size(n, k, effect, level=0.5 + confidence / 2)
     low, high = clopper_pearson(happened / n * size, size, confidence=confidence)
     resampled = percentiles(bootstrap.rates(hits & of, of), confidence=confidence)
@@ -240,7 +252,13 @@ class GroupBootstrap:
         names, self._member = np.unique(groups, return_inverse=True)
         count = len(names)
         generator = np.random.default_rng([seed, count])
-        self._counts = generator.multinomial(count, np.full(count, 1 / count), size=draws)
+        drawn = generator.integers(count, size=(draws, count)) + count * np.arange(draws)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=draws * count)
+        self._counts = counts.reshape(draws, count)
+
+    def weights(self) -> NDArray[np.float64]:
+        """(draws, n) how often each part counts in each draw."""
+        return self._counts[:, self._member].astype(np.float64)
 
     def rates(self, hits: NDArray[np.bool_], of: NDArray[np.bool_]) -> NDArray[np.float64]:
         """(draws,) of the share of `hits` among `of`; draws without any of them are left out."""
@@ -300,43 +318,6 @@ def ranking(scores: NDArray[np.float64], bad: NDArray[np.bool_]) -> tuple[float,
     """AUC and average precision; see `weighted_ranking`."""
     auc, average = weighted_ranking(scores, bad, np.ones((1, len(scores)), dtype=np.int64))
     return float(auc[0]), float(average[0])
-
-
-def delong_variance(scores: NDArray[np.float64], bad: NDArray[np.bool_]) -> float:
-    """Variance of the AUC of independent parts.
-
-    DeLong, DeLong, Clarke-Pearson 1988, Biometrics 44, 837-845, with the midranks of Sun, Xu 2014,
-    IEEE Signal Processing Letters 21, 1389-1393.
-    """
-    high, low = scores[bad], scores[~bad]
-    m, n = len(high), len(low)
-    both = _midranks(np.concatenate([high, low]))
-    v10 = (both[:m] - _midranks(high)) / n
-    v01 = 1 - (both[m:] - _midranks(low)) / m
-    return float(np.var(v10, ddof=1) / m + np.var(v01, ddof=1) / n)
-
-
-def _midranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ranks from 1; equal values share the mean of theirs."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[place])
-
-
-def delong_interval(
-    scores: NDArray[np.float64], bad: NDArray[np.bool_], *, confidence: float = 0.95
-) -> tuple[float, float]:
-    """Two-sided interval of the AUC as if every part were independent, cut to 0..1.
-
-    At an AUC of 0 or 1 the variance says nothing; then see `interval_without_disorder`.
-    """
-    auc, _ = ranking(scores, bad)
-    pairs = min(int(bad.sum()), int((~bad).sum()))
-    if pairs < 2:
-        return 0.0, 1.0
-    half = float(special.ndtri(0.5 + confidence / 2)) * math.sqrt(delong_variance(scores, bad))
-    if auc in (0.0, 1.0) or half == 0:
-        return interval_without_disorder(auc, pairs, confidence=confidence)
-    return max(0.0, auc - half), min(1.0, auc + half)
 
 
 def curve_interval(

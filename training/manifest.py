@@ -1,12 +1,17 @@
 """The labelled set as training sees it: a row for every image, and what is known of the whole.
 
     datasets/<name>/
-        images/...      the image files, unless they were left where they were
-        manifest.csv    a line for every image
-        dataset.toml    name, product, classes, licence, origin, what the images are, counts, digest
+        images/...          the image files, unless they were left where they were
+        masks/...           the mask files, where there are any
+        revisions/<n>/      what is said of them; never changed once it is there
+            manifest.csv    a line for every image
+            regions.jsonl   where the defects are, a line for every image that says it
+            dataset.toml    name, product, classes, licence, origin, what the images are, counts,
+                            digest, and which revision this came from
 
-`dataset.toml` is written last: without it there is no data set. Without the manifest beside it,
-the folder only describes one that was not imported here.
+Revisions share images and masks, which are only ever added. The newest revision is the one that
+counts. A set of the first release has manifest.csv and dataset.toml beside images/: that is its
+revision 1. Without a manifest, dataset.toml there only describes a set that was not imported here.
 """
 
 from __future__ import annotations
@@ -25,15 +30,25 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from inspection.errors import DataError
 from inspection.recipe import Flip, first_complaint
-from training.rows import GOOD, Row, digest_rows, file_sha256, listed, parse_rows, rows_as_csv
+from training.regions import dump_regions, parse_regions
+from training.rows import (
+    GOOD,
+    Row,
+    check_rows,
+    digest_rows,
+    file_sha256,
+    listed,
+    parse_rows,
+    rows_as_csv,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
 MANIFEST_NAME = "manifest.csv"
+REGIONS_NAME = "regions.jsonl"
 DESCRIPTION_NAME = "dataset.toml"
+REVISIONS = "revisions"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +74,14 @@ class Manifest:
     """A labelled set, complete and without contradictions. Rows are in canonical order.
 
     Attributes:
+        classes: the defect classes; none when the set holds good parts only.
         digest: SHA-256 over product, classes and rows; paths and folders are left out of it, so it
             stays when the set moves.
         folder: where row paths begin.
+        revision: counts from 1.
+        parent: the revision that this one was made from; None for an import of its own.
+        reason: why this revision was made, in words.
+        created_at: UTC, ISO 8601.
     """
 
     name: str
@@ -74,10 +94,16 @@ class Manifest:
     images: ImageFacts
     flips: tuple[Flip, ...] = ()
     folder: Path = field(default=Path(), compare=False)
+    revision: int = field(default=1, compare=False)
+    parent: int | None = field(default=None, compare=False)
+    reason: str | None = field(default=None, compare=False)
+    created_at: str | None = field(default=None, compare=False)
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
-        _check_rows(self.rows, self.classes)
+        if self.revision < 1:
+            raise DataError(f"revision {self.revision}: revisions count from 1")
+        check_rows(self.rows, self.classes)
         ordered = tuple(sorted(self.rows, key=lambda row: (row.group, row.part, row.sha256)))
         object.__setattr__(self, "rows", ordered)
         object.__setattr__(self, "digest", digest_rows(self.product, self.classes, ordered))
@@ -99,10 +125,16 @@ class Manifest:
         return tuple(row.group for row in self.rows)
 
     def targets(self) -> NDArray[np.float32]:
-        """(N, K) float32 soft labels, a column for each of `classes`."""
+        """(N, K) float32 soft labels, a column for each of `classes`.
+
+        Where several voted, the share of them that names the class; else the label's certainty.
+        """
         table = np.zeros((len(self.rows), len(self.classes)), dtype=np.float32)
         for i, row in enumerate(self.rows):
-            if row.bad:
+            if row.votes:
+                named = Counter(name for vote in row.votes for name in vote.defects)
+                table[i] = [named[name] / len(row.votes) for name in self.classes]
+            elif row.bad:
                 table[i, [self.classes.index(name) for name in row.defects]] = row.certainty
             else:  # a doubt about a good part belongs to a class only when there is just one
                 table[i, :] = row.certainty
@@ -126,6 +158,16 @@ class Manifest:
         """Where the row's image lies."""
         return self.folder / row.path
 
+    @property
+    def reference(self) -> str:
+        """Name and revision, such as knuckles@2."""
+        return f"{self.name}@{self.revision}"
+
+    @property
+    def revision_folder(self) -> Path:
+        """Where what is said of this revision lies."""
+        return revision_folder(self.folder, self.revision)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Description:
@@ -144,11 +186,48 @@ class _Description:
     counts: dict[str, int]
     labels: dict[str, int]
     flips: tuple[Flip, ...] = ()
+    revision: int = 1
+    parent: int | None = None
+    reason: str | None = None
+    created_at: str | None = None
+
+
+def revision_numbers(folder: Path) -> tuple[int, ...]:
+    """The revisions that a data set's folder holds, the oldest first."""
+    numbers = {number for number, place in _numbered(folder).items() if any(place.iterdir())}
+    if (folder / MANIFEST_NAME).exists():  # of the first release
+        numbers.add(1)
+    return tuple(sorted(numbers))
+
+
+def next_revision(folder: Path) -> int:
+    """The first number that no revision has, or had: a removed one leaves its empty folder."""
+    return max([*revision_numbers(folder), *_numbered(folder)], default=0) + 1
+
+
+def _numbered(folder: Path) -> dict[int, Path]:
+    places = folder / REVISIONS
+    found = places.iterdir() if places.is_dir() else ()
+    return {int(p.name): p for p in found if p.name.isascii() and p.name.isdigit() and p.is_dir()}
+
+
+def revision_folder(folder: Path, revision: int) -> Path:
+    """Where manifest.csv and dataset.toml of a revision lie, or would lie."""
+    place = folder / REVISIONS / str(revision)
+    if revision == 1 and not place.exists() and (folder / MANIFEST_NAME).exists():
+        return folder
+    return place
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:
-    """Write manifest.csv, then dataset.toml, into `folder`. Equal sets give equal bytes."""
+    """Write manifest.csv, regions.jsonl, then dataset.toml, into `folder`.
+
+    Equal sets give equal bytes.
+    """
     (folder / MANIFEST_NAME).write_text(rows_as_csv(manifest.rows), encoding="utf-8")
+    regions = dump_regions({row.path: row.regions for row in manifest.rows if row.regions})
+    if regions:
+        (folder / REGIONS_NAME).write_text(regions, encoding="utf-8")
     document = _adapter().dump_python(
         _Description(
             name=manifest.name,
@@ -162,6 +241,10 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
             counts=manifest.counts(),
             labels=manifest.label_counts(),
             flips=manifest.flips,
+            revision=manifest.revision,
+            parent=manifest.parent,
+            reason=manifest.reason,
+            created_at=manifest.created_at,
         ),
         mode="json",
         exclude_none=True,
@@ -175,32 +258,41 @@ def described_digest(folder: Path) -> str | None:
     return _describe(folder).digest if (folder / DESCRIPTION_NAME).exists() else None
 
 
-def read_manifest(folder: Path, *, verify: bool = False) -> Manifest:
+def read_manifest(
+    folder: Path,
+    *,
+    revision: int | None = None,
+    verify: bool = False,
+    complete: bool = True,
+) -> Manifest:
     """The data set in `folder`.
 
     Args:
         folder: such as datasets/knuckles.
+        revision: the newest when absent.
         verify: read every image and compare its SHA-256.
+        complete: whether images that are gone are an error.
 
     Raises:
         DataError: it is not there, its files contradict each other, or images are missing.
     """
-    if not (folder / DESCRIPTION_NAME).exists():
+    numbers = revision_numbers(folder)
+    if not numbers:
+        raise _nothing_there(folder)
+    number = numbers[-1] if revision is None else revision
+    if number not in numbers:
         raise DataError(
-            f"there is no data set in {folder}",
-            remedy="`inspection data list` shows those that are there; "
-            "`inspection data import DIR --name NAME` makes one.",
+            f"{folder} has no revision {number}; there are {listed([str(n) for n in numbers])}",
+            remedy=f"`inspection data show {folder.name}` shows the newest.",
         )
-    description = _describe(folder)
-    if not (folder / MANIFEST_NAME).exists():
-        raise DataError(
-            f"{folder} describes the data set {description.name}, but its images are not here",
-            remedy="Import it: see README.md in that folder, or `inspection data import --help`.",
-        )
+    place = revision_folder(folder, number)
+    description = _describe(place)
+    if description.revision != number:
+        raise DataError(f"{place / DESCRIPTION_NAME} is of revision {description.revision}")
     manifest = Manifest(
         name=description.name,
         product=description.product,
-        rows=_read_rows(folder / MANIFEST_NAME),
+        rows=_read_rows(place),
         classes=description.classes,
         licence=description.licence,
         origin=description.origin,
@@ -208,30 +300,47 @@ def read_manifest(folder: Path, *, verify: bool = False) -> Manifest:
         images=description.images,
         flips=description.flips,
         folder=folder,
+        revision=number,
+        parent=description.parent,
+        reason=description.reason,
+        created_at=description.created_at,
     )
     if manifest.digest != description.digest:
         raise DataError(
-            f"{folder / MANIFEST_NAME} was altered since it was imported",
-            remedy="A data set is never edited in place: correct the source and import it with "
-            "--replace, or under a new name.",
+            f"{place / MANIFEST_NAME} was altered since it was imported",
+            remedy="A revision is never edited in place: correct the source and import it again, "
+            "which makes the next revision.",
         )
-    missing = [row.path for row in manifest.rows if not manifest.file(row).is_file()]
-    if missing:
-        raise DataError(f"{folder}: {len(missing)} images are missing: {listed(missing)}")
+    missing = [path for path in files_of(manifest) if not (folder / path).is_file()]
+    if missing and complete:
+        raise DataError(
+            f"{folder}: {len(missing)} images are missing: {listed(missing)}",
+            remedy="Bring the files back, or import the source again.",
+        )
     if verify:
         verify_images(manifest)
     return manifest
 
 
+def files_of(manifest: Manifest) -> dict[str, str]:
+    """The SHA-256 of every image and mask, by its path."""
+    images = {row.path: row.sha256 for row in manifest.rows}
+    regions = (region for row in manifest.rows for region in row.regions)
+    masks = {each.mask: each.mask_sha256 for each in regions if each.mask and each.mask_sha256}
+    return {**images, **masks}
+
+
 def verify_images(manifest: Manifest) -> None:
-    """Read every image and compare its SHA-256: quick beside anything that decodes them.
+    """Read every image and mask and compare its SHA-256: quick beside what decodes them.
 
     Raises:
-        DataError: images were altered or cannot be read; names the first of them.
+        DataError: files were altered or cannot be read; names the first of them.
     """
     try:
         altered = [
-            row.path for row in manifest.rows if file_sha256(manifest.file(row)) != row.sha256
+            path
+            for path, digest in files_of(manifest).items()
+            if file_sha256(manifest.folder / path) != digest
         ]
     except OSError as error:
         raise DataError(f"{error.filename}: {error.strerror or error}") from error
@@ -239,40 +348,21 @@ def verify_images(manifest: Manifest) -> None:
         raise DataError(
             f"{manifest.folder}: {len(altered)} images were altered since they were imported: "
             f"{listed(altered)}",
-            remedy="Bring the files back, or import the source again with --replace.",
+            remedy="Bring the files back, or import the source again.",
         )
 
 
-def _check_rows(rows: Sequence[Row], classes: Sequence[str]) -> None:
-    if not rows:
-        raise DataError("the set holds no images")
-    twice = [path for path, count in Counter(row.path for row in rows).items() if count > 1]
-    if twice:
-        raise DataError(f"{len(twice)} paths occur more than once: {listed(sorted(twice))}")
-    if not classes or len(set(classes)) != len(classes) or GOOD in classes:
-        raise DataError("classes must name at least one defect class, each once, and not `good`")
-    unknown = sorted({name for row in rows for name in row.defects} - set(classes))
-    if unknown:
-        raise DataError(f"labels that are not among the classes: {listed(unknown)}")
-    used = Counter(name for row in rows for name in (row.defects or (GOOD,)))
-    empty = [name for name in (GOOD, *classes) if not used[name]]
-    if empty:
-        raise DataError(
-            f"no image of: {listed(empty)}",
-            remedy="Add images of it, or leave the class out; good and bad parts are both needed.",
+def _nothing_there(folder: Path) -> DataError:
+    if not (folder / DESCRIPTION_NAME).exists():
+        return DataError(
+            f"there is no data set in {folder}",
+            remedy="`inspection data list` shows those that are there; "
+            "`inspection data import DIR --name NAME` makes one.",
         )
-    doubtful = [row.path for row in rows if not row.bad and row.certainty > 0]
-    if doubtful and len(classes) > 1:
-        raise DataError(
-            f"good rows with a probability above 0, but {len(classes)} classes it could mean: "
-            f"{listed(doubtful)}"
-        )
-    places: dict[str, set[str]] = {}
-    for row in rows:
-        places.setdefault(row.part, set()).add(row.group)
-    torn = sorted(part for part, groups in places.items() if len(groups) > 1)
-    if torn:
-        raise DataError(f"{len(torn)} parts lie in more than one group: {listed(torn)}")
+    return DataError(
+        f"{folder} describes the data set {_describe(folder).name}, but its images are not here",
+        remedy="Import it: see README.md in that folder, or `inspection data import --help`.",
+    )
 
 
 def _describe(folder: Path) -> _Description:
@@ -285,12 +375,21 @@ def _describe(folder: Path) -> _Description:
         raise DataError(f"{path}: {first_complaint(error)}") from error
 
 
-def _read_rows(path: Path) -> tuple[Row, ...]:
+def _read_rows(folder: Path) -> tuple[Row, ...]:
+    path = folder / MANIFEST_NAME
     try:
         text = path.read_text(encoding="utf-8")
+        path = folder / REGIONS_NAME
+        regions = (
+            parse_regions(path.read_text(encoding="utf-8"), str(path)) if path.exists() else {}
+        )
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: {error}") from error
-    return parse_rows(io.StringIO(text, newline=""), str(path))
+    rows = parse_rows(io.StringIO(text, newline=""), str(folder / MANIFEST_NAME), regions)
+    astray = sorted(set(regions) - {row.path for row in rows})
+    if astray:
+        raise DataError(f"{path}: regions of images that the manifest lacks: {listed(astray)}")
+    return rows
 
 
 @cache

@@ -2,6 +2,10 @@
 
     probabilities of calibration parts -> novelty limit -> pass limit (escape bound) -> fail limit
 
+The wanted escape rate steers the pass limit; or, with costs, both limits are the cheapest. What
+they then hold is measured on test parts (`training.certify`); the certificate made here is of the
+calibration parts, and stands in until that is done.
+
 Why the pass limit may be chosen and bounded on the same parts. Let the n bad calibration parts be
 independent and put the limit at the (j+1)-th smallest of their probabilities, so that j of them
 lie below. Whatever the distribution, the chance that another bad part lies below that limit is
@@ -31,6 +35,7 @@ import numpy as np
 
 from inspection.errors import DataError
 from inspection.verdict import Certificate, OperatingPoint
+from training.costs import cheapest_limits
 from training.intervals import EscapeBound, GroupBootstrap, escape_bound, parts_needed
 from training.rows import counted
 
@@ -38,6 +43,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from training.costs import Costs
 
 CONFIDENCE = 0.95
 NOVELTY_QUANTILE = 0.995
@@ -57,6 +64,10 @@ class Chosen:
         review_share: of the calibration parts, at these limits.
         review_budget: what was allowed.
         warnings: what a person should know.
+        overkill: of the rate of good parts that fail, likewise; its `escapes` are these parts.
+            The fail limit is not an order statistic fixed beforehand, so this is an estimate until
+            it is measured on test parts.
+        cost: expected cost a part at these limits, where costs chose them.
     """
 
     operating_point: OperatingPoint
@@ -65,6 +76,8 @@ class Chosen:
     review_share: float
     review_budget: float
     warnings: tuple[str, ...]
+    overkill: EscapeBound | None = None
+    cost: float | None = None
 
 
 def choose_limits(
@@ -77,6 +90,8 @@ def choose_limits(
     review_budget: float,
     classes: Sequence[str],
     split_digest: str,
+    wanted_overkill_rate: float | None = None,
+    costs: Costs | None = None,
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> Chosen:
@@ -95,7 +110,10 @@ def choose_limits(
         review_budget: largest share of parts that may go to review, novel ones included.
         classes: K names.
         split_digest: of the split that the parts come from.
-        confidence: one-sided, of the escape bound.
+        wanted_overkill_rate: when given, the review band ends where the bound of the share of good
+            parts that fail still holds it; otherwise it takes up what the budget leaves.
+        costs: when given, they choose both limits instead of the wanted escape rate.
+        confidence: one-sided, of both bounds.
         seed: of the bootstrap.
 
     Raises:
@@ -111,11 +129,31 @@ def choose_limits(
     warnings = [_scant_warning(name, count) for name, count in scant.items()]
     novelty_limit = novelty_quantile(novelty)
     largest = probability[:, counts > 0].max(axis=1)
-    limit, bound = _pass_limit(largest[bad], groups[bad], wanted_escape_rate, confidence, seed)
     novel: NDArray[np.bool_] = np.greater(novelty, novelty_limit)
-    fail_limit = _fail_limit(largest, novel, bad, limit, review_budget)
-    if bound.bound > wanted_escape_rate:
-        limit = _tightened(largest, novel, limit, fail_limit, review_budget)
+    cost = None
+    if costs is not None:
+        cheapest = cheapest_limits(largest, novel, bad, costs, review_budget)
+        limit, fail_limit, cost = cheapest.pass_below, cheapest.fail_from, cheapest.cost
+        bound = _bound_below(largest[bad], groups[bad], limit, confidence, seed)
+    else:
+        limit, bound = _pass_limit(largest[bad], groups[bad], wanted_escape_rate, confidence, seed)
+        spares = 2.0  # above every limit
+        if wanted_overkill_rate is not None:
+            lowest, _ = _pass_limit(
+                -largest[~bad], groups[~bad], wanted_overkill_rate, confidence, seed
+            )
+            spares = float(np.nextafter(-lowest, 2))
+        fail_limit = max(limit, min(spares, _fail_limit(largest, novel, bad, limit, review_budget)))
+        if bound.bound > wanted_escape_rate:
+            limit = _tightened(largest, novel, limit, fail_limit, review_budget)
+    overkill = _bound_below(
+        -largest[~bad], groups[~bad], float(np.nextafter(-fail_limit, 2)), confidence, seed
+    )
+    if wanted_overkill_rate is not None and overkill.bound > wanted_overkill_rate:
+        warnings.append(
+            f"an overkill rate of {wanted_overkill_rate:.1%} cannot be held within a review budget "
+            f"of {review_budget:.1%}: it is at most {overkill.bound:.1%}"
+        )
     pass_below = np.array(
         [
             0.0 if count == 0 else limit if count >= FEWEST_BAD else min(limit, own[shown].min())
@@ -123,17 +161,19 @@ def choose_limits(
         ]
     )
     fail_from = np.where(counts > 0, fail_limit, NEVER)
-    held, fails = (probability >= pass_below).any(axis=1), (probability >= fail_from).any(axis=1)
-    review_share = float((novel | (held & ~fails)).mean())
+    kept, fails = (probability >= pass_below).any(axis=1), (probability >= fail_from).any(axis=1)
+    review_share = float((novel | (kept & ~fails)).mean())
     if review_share > review_budget:
         why = "by the limits of classes with too few bad parts" if scant else "as novel"
         warnings.append(
             f"{review_share:.1%} of the calibration parts go to review, more than the budget of "
             f"{review_budget:.1%}: {why}"
         )
-    certified = bound.bound <= wanted_escape_rate and not scant
+    held = bound.bound <= wanted_escape_rate
+    # A limit that costs chose is no order statistic fixed beforehand: only test parts can certify.
+    certified = held and not scant and costs is None
     more = sum(FEWEST_BAD - count for count in scant.values())
-    if bound.bound > wanted_escape_rate:
+    if not held:
         worth = bound.effective_size / bound.parts
         needed = parts_needed(wanted_escape_rate, confidence=confidence)
         more = max(1, more, math.ceil(needed / worth) - bound.parts)
@@ -146,6 +186,12 @@ def choose_limits(
         groups=bound.groups,
         certified=certified,
         more_bad_parts_needed=more,
+        escapes=bound.escapes,
+        good_parts=overkill.parts,
+        overkills=overkill.escapes,
+        overkill_bound=overkill.bound,
+        naive_overkill_bound=overkill.naive,
+        scant_classes=tuple(scant),
     )
     return Chosen(
         operating_point=OperatingPoint(
@@ -156,10 +202,12 @@ def choose_limits(
             certificate=certificate,
         ),
         bound=bound,
+        overkill=overkill,
         scant=scant,
         review_share=review_share,
         review_budget=review_budget,
         warnings=tuple(warnings),
+        cost=cost,
     )
 
 
@@ -208,6 +256,18 @@ def _pass_limit(
     if kept is None:
         raise DataError("no bad part to choose a limit on")
     return kept
+
+
+def _bound_below(
+    probability: NDArray[np.float64],
+    groups: NDArray[np.int64],
+    limit: float,
+    confidence: float,
+    seed: int,
+) -> EscapeBound:
+    """The bound of the share of such parts below a limit."""
+    bootstrap = GroupBootstrap(groups, seed=seed)
+    return escape_bound(probability < limit, probability, groups, bootstrap, confidence=confidence)
 
 
 def _tightened(

@@ -1,6 +1,7 @@
 """From a labelled set to a model package, top to bottom.
 
-    Manifest -> split -> features -> fit -> export -> calibrate -> limits -> evaluate -> package
+    Plan -> features -> fit -> export -> calibrate -> limits -> test, read once -> certificate
+         -> other arithmetic, other engines -> report, package
 
 Calibration, limits and every figure come from the exported graph, in a real package, on the engine
 and at the precision that will serve. The test parts are judged once the limits stand.
@@ -12,59 +13,48 @@ import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inspection.engines.backbones import BACKBONES
 from inspection.engines.export import export_onnx
 from inspection.engines.network import save_network
 from inspection.engines.openvino import OpenVinoEngine
-from inspection.errors import ConfigurationError, PackageDamaged
-from inspection.package import (
-    ModelPackage,
-    PackageDocument,
-    Precision,
-    next_version,
-    write_package,
-)
-from inspection.verdict import Calibration, Certificate, OperatingPoint
+from inspection.package import ModelPackage, Precision, next_version, write_package
+from training.agreement import GOOD_SAMPLE, study_agreement
 from training.calibrate import calibrate
-from training.comparison import compare_random, comparison_report
-from training.evaluate import (
-    Evaluation,
-    Predicted,
-    judge_parts,
-    measure,
-    part_arrays,
-    predict,
-)
+from training.certify import certify
+from training.checkpoint import RunFolder
+from training.comparison import compare_random
+from training.evaluate import Evaluation, Predicted, measure_predicted, part_arrays, predict
+from training.features import FeatureCache
 from training.fit import FitResult, extract_features, fit
+from training.good_only import good_rows
 from training.images import PreparedImages
+from training.intervals import number_groups
 from training.manifest import verify_images
-from training.operating_point import Chosen, choose_limits
+from training.operating_point import choose_limits
+from training.operating_point_good import calibrate_good_only, choose_limits_good_only
+from training.package_files import Judged, blank_document, made_report, package_files, write_next
 from training.places import require_writable
-from training.plan import Plan, plan_settings
-from training.precision import PrecisionStudy, study_precision
-from training.report import (
-    Report,
-    data_card,
-    environment,
-    limits_card,
-    report_bytes,
-    split_card,
-)
-from training.split import FRACTIONS
+from training.precision import study_precision
+from training.regions import prepared_masks
+from training.resume import RUNS_NAME, keep_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from inspection.recipe import Recipe
-    from training.features import FeatureCache
+    from numpy.typing import NDArray
+
+    from inspection.package import PackageDocument
+    from training.calibrate import Calibrated
+    from training.operating_point import Chosen
+    from training.plan import Plan
     from training.progress import Reporter
+    from training.report import Report
+
+MASK_PX = 64  # the longer side of the masks that teach: finer than any evidence map
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,48 +68,40 @@ class Trained:
 
 
 @dataclass(slots=True)
-class _Clock:
+class Clock:
     """Seconds by step."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def __call__(self, step: str) -> Iterator[None]:
+        """Time a step; the same one again adds up."""
         begun = time.perf_counter()
         yield
         spent = time.perf_counter() - begun
         self.seconds[step] = round(self.seconds.get(step, 0.0) + spent, 2)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Judged:
-    """A package with its limits, and its verdicts on the test parts."""
-
-    package: ModelPackage
-    engine: OpenVinoEngine
-    chosen: Chosen
-    warnings: tuple[str, ...]
-    predicted: Predicted
-    evaluation: Evaluation
-
-
 def train(plan: Plan, weights: Path, reporter: Reporter) -> Trained:
     """Make the next version of a model under `weights`.
 
     Raises:
-        InspectionError: whatever is wrong with images, disk or engine; nothing is left behind.
+        InspectionError: whatever is wrong with images, disk or engine; no package is left behind,
+            and of preset `full` a checkpoint.
     """
-    clock = _Clock()
+    clock = Clock()
     next_version(weights, plan.model)  # a name that will not do is refused before the work,
     require_writable(weights / plan.model)  # so is a folder without rights,
     verify_images(plan.manifest)  # and so is a damaged image: not after ten minutes
+    run = _run_folder(plan, weights) if plan.settings.preset == "full" else None
+    rows = _fit_rows(plan)
     features = None
-    if plan.settings.compare_random:
+    if plan.settings.preset != "full":
         with clock("features"):
-            every = np.arange(len(plan.manifest.rows))
-            images = PreparedImages(plan.manifest, plan.recipe, every)
+            images = PreparedImages(plan.manifest, plan.recipe, rows)
             features = extract_features(images, plan.fitting, progress=reporter.progress)
-    result = _fit(plan, features, clock, reporter)
+    with clock("fit"):
+        result = _fit(plan, rows, features, run, reporter)
     with tempfile.TemporaryDirectory(prefix="inspection-train-") as scratch:
         folder = Path(scratch)
         with clock("export"):
@@ -130,7 +112,7 @@ def train(plan: Plan, weights: Path, reporter: Reporter) -> Trained:
             study = study_precision(
                 judged.package,
                 judged.engine,
-                plan.manifest,
+                plan.taught,
                 judged.predicted,
                 progress=reporter.progress,
                 wanted=plan.settings.precision,
@@ -139,45 +121,103 @@ def train(plan: Plan, weights: Path, reporter: Reporter) -> Trained:
         if study.chosen != "f32":
             judged.engine.close()
             judged = _judge(plan, folder, result, study.chosen, clock, reporter)
+        with clock("other engines"):
+            agreement = study_agreement(
+                judged.package,
+                plan.taught,
+                judged.predicted,
+                served=judged.engine.description,
+                progress=reporter.progress,
+                good_parts=None if plan.settings.whole_agreement else GOOD_SAMPLE,
+            )
         comparison = None
-        if features is not None:
+        if plan.settings.compare_random and features is not None:
             with clock("random comparison"):
+                every = _all_features(plan, rows, features, reporter)
                 comparison = compare_random(
                     plan.manifest,
                     plan.recipe,
                     plan.fitting,
-                    features,
+                    every,
                     judged.package.document,
                     seed=plan.settings.seed,
                     review_budget=plan.settings.review_budget,
                     progress=reporter.progress,
                 )
-        report = _report(plan, result, judged, study, comparison, clock)
+        document = replace(judged.package.document, agreement=agreement)
         judged.engine.close()
-        files = {**_files(folder), "report.json": report_bytes(report)}
-        package = _write_next(weights, judged.package.document, plan.recipe, files)
+        reports: list[Report] = []
+
+        def files(numbered: PackageDocument) -> Mapping[str, bytes | Path]:
+            reports.append(
+                made_report(plan, result, judged, numbered, study, comparison, clock.seconds)
+            )
+            return package_files(plan, folder, judged, reports[-1])
+
+        package = write_next(weights, document, plan.recipe, files)
+    if run is not None:
+        run.finish()
     return Trained(
-        package=package, report=report, evaluation=judged.evaluation, comparison=comparison
+        package=package, report=reports[-1], evaluation=judged.evaluation, comparison=comparison
     )
 
 
-def _fit(plan: Plan, features: FeatureCache | None, clock: _Clock, reporter: Reporter) -> FitResult:
-    rows = plan.split.fit
-    groups = plan.manifest.groups
-    with clock("fit"):
-        result = fit(
-            PreparedImages(plan.manifest, plan.recipe, rows),
-            plan.manifest.targets()[rows],
-            [groups[row] for row in rows.tolist()],
-            plan.fitting,
-            progress=reporter.progress,
-            features=None if features is None else features.take(rows),
-        )
-    spent = result.seconds.get("features", 0.0)
-    if features is None and spent:  # counted apart, as it is when features are shared
-        clock.seconds["features"] = round(spent, 2)
-        clock.seconds["fit"] = round(clock.seconds["fit"] - spent, 2)
-    return result
+def _fit_rows(plan: Plan) -> NDArray[np.int64]:
+    """The rows to fit on: for `anomaly`, the good ones."""
+    if plan.settings.preset == "anomaly":
+        return good_rows(plan.taught, plan.split.fit)
+    return plan.split.fit
+
+
+def _run_folder(plan: Plan, weights: Path) -> RunFolder:
+    """Where a long training leaves its checkpoints, and finds them again."""
+    identity = {
+        "data": plan.manifest.digest,
+        "split": plan.split.digest,
+        "recipe": plan.recipe.digest,
+        "settings": plan.fitting,
+    }
+    runs = weights / plan.model / RUNS_NAME
+    run = RunFolder.open(runs, identity, resume=plan.settings.resume)
+    keep_settings(plan, run.folder)
+    return run
+
+
+def _fit(
+    plan: Plan,
+    rows: NDArray[np.int64],
+    features: FeatureCache | None,
+    run: RunFolder | None,
+    reporter: Reporter,
+) -> FitResult:
+    manifest = plan.taught
+    masks = None
+    if any(manifest.rows[row].regions for row in rows.tolist()):
+        height, width = plan.recipe.input_size_px
+        shrunk = MASK_PX / max(height, width, MASK_PX)
+        size = max(1, round(height * shrunk)), max(1, round(width * shrunk))
+        masks = prepared_masks(manifest, plan.recipe, rows, size_px=size)
+    return fit(
+        PreparedImages(manifest, plan.recipe, rows),
+        manifest.targets()[rows],
+        [manifest.groups[row] for row in rows.tolist()],
+        plan.fitting,
+        masks=masks,
+        progress=reporter.progress,
+        say=reporter.say,
+        features=features,
+        run=run,
+    )
+
+
+def _all_features(
+    plan: Plan, rows: NDArray[np.int64], features: FeatureCache, reporter: Reporter
+) -> FeatureCache:
+    """The features of every image of the set, out of those of the images to fit on."""
+    others = np.setdiff1d(np.arange(len(plan.manifest.rows)), rows)
+    images = PreparedImages(plan.manifest, plan.recipe, others)
+    rest = extract_features(images, plan.fitting, progress=reporter.progress)
+    return FeatureCache.put_together([(rows, features), (others, rest)])
 
 
 def _judge(
@@ -185,148 +225,93 @@ def _judge(
     folder: Path,
     result: FitResult,
     precision: Precision,
-    clock: _Clock,
+    clock: Clock,
     reporter: Reporter,
-) -> _Judged:
+) -> Judged:
     """Package the graph, fit calibration and limits through it, then judge the test parts."""
-    manifest, recipe = plan.manifest, plan.recipe
+    manifest, recipe, seed = plan.taught, plan.recipe, plan.settings.seed
     with clock("package"):
-        blank = _blank_document(plan, result, precision)
-        files: dict[str, bytes | Path] = {**_files(folder), "report.json": b"{}\n"}
-        root = folder / f"blank-{precision}"
-        engine = OpenVinoEngine.for_package(write_package(root, blank, recipe, files))
+        blank = blank_document(plan, result.network.architecture, precision)
+        files: dict[str, bytes | Path] = {
+            "model.onnx": folder / "model.onnx",
+            "model.safetensors": folder / "model.safetensors",
+            "report.json": b"{}\n",
+        }
+        draft = write_package(folder / f"blank-{precision}", blank, recipe, files)
+        engine = OpenVinoEngine.for_package(draft)
     with clock("calibrate"):
         rows = plan.split.calibrate
         seen = predict(engine, manifest, recipe, rows, reporter.progress, stage="calibrate")
-        calibrated = calibrate(seen.scores, manifest.targets()[rows], recipe.classes)
-        probabilities = calibrated.calibration.probabilities(seen.scores)
-        probability, novelty, shows, groups = part_arrays(seen, manifest, probabilities)
-        chosen = choose_limits(
-            probability,
-            novelty,
-            shows,
-            groups,
-            wanted_escape_rate=plan.settings.wanted_escape_rate,
-            review_budget=plan.settings.review_budget,
-            classes=recipe.classes,
-            split_digest=plan.split.digest,
-            seed=plan.settings.seed,
-        )
+        calibrated, chosen = _limits(plan, seen)
         document = replace(
             blank,
             calibration=calibrated.calibration,
             operating_point=chosen.operating_point,
         )
-        package = write_package(folder / f"limits-{precision}", document, recipe, files)
     with clock("test"):
         predicted = predict(
             engine, manifest, recipe, plan.split.test, reporter.progress, stage="test"
         )
-        document = package.document
-        parts = judge_parts(
-            predicted, manifest, document.calibration, document.operating_point, package.recipe
+        evaluation = measure_predicted(
+            predicted,
+            manifest,
+            document.calibration,
+            document.operating_point,
+            recipe,
+            seed=seed,
         )
-        evaluation = measure(parts, recipe.classes, seed=plan.settings.seed)
-    return _Judged(
+        certificate = certify(
+            evaluation.parts,
+            wanted_escape_rate=plan.settings.wanted_escape_rate,
+            classes=recipe.classes,
+            seed=seed,
+        )
+        point = replace(document.operating_point, certificate=certificate)
+        document = replace(document, operating_point=point)
+        package = write_package(folder / f"limits-{precision}", document, recipe, files)
+    return Judged(
         package=package,
         engine=engine,
+        calibrated=calibrated,
         chosen=chosen,
-        warnings=(*calibrated.warnings, *chosen.warnings),
         predicted=predicted,
         evaluation=evaluation,
     )
 
 
-def _blank_document(plan: Plan, result: FitResult, precision: Precision) -> PackageDocument:
-    """Limits that let nothing pass, for the package that calibration runs on."""
-    count = len(plan.recipe.classes)
-    architecture = result.network.architecture
-    nothing = Certificate(
-        wanted_escape_rate=plan.settings.wanted_escape_rate,
-        escape_bound=1.0,
-        naive_escape_bound=1.0,
-        confidence=0.95,
-        bad_parts=0,
-        groups=0,
-        certified=False,
-        more_bad_parts_needed=0,
-    )
-    return PackageDocument(
-        model=plan.model,
-        version=1,
-        created_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        code_version=version("inspection"),
-        backbone=f"{architecture.backbone} sha256:{architecture.backbone_sha256 or 'none'}",
-        preset=plan.settings.preset,
-        precision=precision,
-        data_digest=plan.manifest.digest,
-        calibration=Calibration(slope=(1.0,) * count, intercept=(0.0,) * count),
-        operating_point=OperatingPoint(
-            pass_below=(0.0,) * count,
-            fail_from=(1.0,) * count,
-            novelty_limit=0.0,
+def _limits(plan: Plan, seen: Predicted) -> tuple[Calibrated, Chosen]:
+    """Calibration and limits, from the serving engine's answers for the calibration rows."""
+    settings, manifest = plan.settings, plan.taught
+    if not manifest.bad[seen.rows].any():  # preset `anomaly`; the others were refused before
+        calibrated = calibrate_good_only(seen.scores, review_budget=settings.review_budget)
+        probabilities = calibrated.calibration.probabilities(seen.scores)
+        probability, novelty, _, groups = part_arrays(seen, manifest, probabilities)
+        return calibrated, choose_limits_good_only(
+            probability,
+            novelty,
+            groups,
+            wanted_escape_rate=settings.wanted_escape_rate,
+            review_budget=settings.review_budget,
             split_digest=plan.split.digest,
-            certificate=nothing,
-        ),
+        )
+    calibrated = calibrate(
+        seen.scores,
+        manifest.targets()[seen.rows],
+        plan.recipe.classes,
+        groups=number_groups([manifest.groups[row] for row in seen.rows.tolist()]),
+        seed=settings.seed,
     )
-
-
-def _write_next(
-    weights: Path, document: PackageDocument, recipe: Recipe, files: dict[str, bytes | Path]
-) -> ModelPackage:
-    """Write the next version; when another training took its number meanwhile, the one after."""
-    while True:
-        number = next_version(weights, document.model)
-        place = weights / document.model / str(number)
-        try:
-            return write_package(weights, replace(document, version=number), recipe, files)
-        except PackageDamaged:
-            raise
-        except ConfigurationError:
-            if not place.exists():
-                raise
-
-
-def _files(folder: Path) -> dict[str, bytes | Path]:
-    return {name: folder / name for name in ("model.onnx", "model.safetensors")}
-
-
-def _report(
-    plan: Plan,
-    result: FitResult,
-    judged: _Judged,
-    study: PrecisionStudy,
-    comparison: Evaluation | None,
-    clock: _Clock,
-) -> Report:
-    known = {backbone.name: backbone.licence for backbone in BACKBONES}
-    backbone = plan.settings.backbone
-    if plan.settings.weights is None:
-        licence = known.get(backbone, "not stated")
-    else:
-        licence = "that of the weights file that was given"
-    calibration = judged.package.document.calibration
-    return Report(
-        data=data_card(plan.manifest),
-        split=split_card(plan.split, plan.manifest, FRACTIONS),
-        settings=plan_settings(plan),
-        limits=limits_card(judged.chosen, calibration.slope, calibration.intercept),
-        test=judged.evaluation.summary(),
-        comparison=None if comparison is None else comparison_report(comparison),
-        precision=study,
-        engine=judged.engine.description,
-        licences={"data": plan.manifest.licence, f"backbone {backbone}": licence},
-        environment=environment(judged.engine.description),
-        warnings=judged.warnings,
-        timings_s={**clock.seconds, "all": round(sum(clock.seconds.values()), 2)},
-        history=tuple(result.history),
-        seen=tuple(
-            sorted(
-                {
-                    plan.manifest.rows[row].sha256
-                    for side in (plan.split.fit, plan.split.calibrate)
-                    for row in side.tolist()
-                }
-            )
-        ),
+    probabilities = calibrated.calibration.probabilities(seen.scores)
+    probability, novelty, shows, groups = part_arrays(seen, manifest, probabilities)
+    return calibrated, choose_limits(
+        probability,
+        novelty,
+        shows,
+        groups,
+        wanted_escape_rate=settings.wanted_escape_rate,
+        review_budget=settings.review_budget,
+        classes=plan.recipe.classes,
+        split_digest=plan.split.digest,
+        costs=settings.costs,
+        seed=settings.seed,
     )

@@ -5,9 +5,10 @@ Everything here goes to stderr; results are printed by the commands, to stdout.
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import click
 from rich.console import Console
@@ -88,6 +89,39 @@ class PlainLines:
         click.echo(text, err=True)
 
 
+class JsonLines:
+    """A JSON object a line, for programs that watch a training.
+
+    {"stage": ..., "done": ..., "total": ..., "left_s": ...} at most once a second, and at the
+    beginning and end of every stage; {"say": ...} for lines to people.
+
+    Args:
+        clock: seconds that only rise.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._stage = ""
+        self._begun = self._told = clock()
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """Print, unless this stage was told of less than a second ago and goes on."""
+        now = self._clock()
+        if stage != self._stage:
+            self._stage, self._begun = stage, now
+        elif done < total and now - self._told < 1.0:
+            return
+        self._told = now
+        left = (now - self._begun) / done * (total - done) if done else None
+        told = {"stage": stage, "done": done, "total": total}
+        rounded = None if left is None else round(left, 1)
+        click.echo(json.dumps({**told, "left_s": rounded}), err=True)
+
+    def say(self, text: str) -> None:
+        """Print the line as JSON."""
+        click.echo(json.dumps({"say": text}), err=True)
+
+
 class LiveBars:
     """A bar for every stage."""
 
@@ -109,8 +143,11 @@ class LiveBars:
 
 
 @contextmanager
-def reporter() -> Iterator[Reporter]:
-    """The kind that suits stderr: live on a terminal, lines elsewhere."""
+def reporter(style: Literal["auto", "json"] = "auto") -> Iterator[Reporter]:
+    """The kind that suits stderr: live on a terminal, lines elsewhere; or JSON lines."""
+    if style == "json":
+        yield JsonLines()
+        return
     console = Console(stderr=True)
     if not console.is_terminal or console.is_dumb_terminal:
         yield PlainLines()

@@ -1,7 +1,8 @@
 """The network: one forward pass gives score, evidence and novelty.
 
     image (grey levels) -> window, normalise -> backbone maps -> one grid -> whitening 1x1
-        -> evidence head 1x1, 1x1 -> evidence map -> pool_evidence -> score
+        -> evidence head 1x1, 1x1 (+ context of the whole image, alike in every cell)
+        -> evidence map -> pool_evidence -> score
         -> mean and deviation over the grid -> distance from the training images -> novelty
 
 The heatmap is the evidence itself: there is no path from image to score around the map. Everything
@@ -10,6 +11,7 @@ is one plain feed-forward graph, so that every engine gets all three outputs wit
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from dataclasses import asdict, dataclass
@@ -24,11 +26,14 @@ from torch import Tensor, nn
 
 from inspection.engines.backbones import (
     DEFAULT_BACKBONE,
+    FIRST_STAGE,
     Taps,
     file_sha256,
     find_weights,
 )
+from inspection.engines.context import Context
 from inspection.engines.export import export_onnx
+from inspection.engines.memory import MemoryHead
 from inspection.errors import ConfigurationError, EngineError
 
 if TYPE_CHECKING:
@@ -71,6 +76,11 @@ class Architecture:
         components: how many whitened components each grid cell is described by.
         hidden: width of the evidence head's hidden layer.
         sharpness: of the pooling; 0+ is the mean of the map, infinity its maximum.
+        memory: how many cells of good parts are stored; 0 for a head that learnt from labels.
+        context: how many training images the context stores; 0 for a network without it.
+        context_components: of the summaries that these are stored as.
+        tuned_from: the backbone's first stage that has a tuned copy beside it, as have all after
+            it; 0 for none.
     """
 
     backbone: str = DEFAULT_BACKBONE
@@ -82,6 +92,10 @@ class Architecture:
     components: int = 256
     hidden: int = 128
     sharpness: float = 2.0
+    memory: int = 0
+    context: int = 0
+    context_components: int = 512
+    tuned_from: int = 0
 
     def __post_init__(self) -> None:
         remedy = "Correct the recipe or the training settings."
@@ -94,6 +108,12 @@ class Architecture:
             raise ConfigurationError(f"input size {self.input_size_px} is below 32", remedy=remedy)
         if min(self.classes, self.components, self.hidden) < 1:
             raise ConfigurationError("classes, components, hidden must be 1 or more", remedy=remedy)
+        if self.memory < 0 or (self.memory and self.classes != 1):
+            raise ConfigurationError("a memory has 1 or more cells and 1 class", remedy=remedy)
+        if self.context < 0 or self.context_components < 1 or (self.context and self.memory):
+            raise ConfigurationError("a context has 1 or more images and no memory", remedy=remedy)
+        if self.tuned_from and self.tuned_from <= FIRST_STAGE:
+            raise ConfigurationError(f"stages up to {FIRST_STAGE} are not copied", remedy=remedy)
         if not (math.isfinite(self.sharpness) and self.sharpness > 0):
             raise ConfigurationError(f"sharpness {self.sharpness} is not above 0", remedy=remedy)
 
@@ -128,23 +148,38 @@ class Trunk(nn.Module):
     """Window, normalisation, backbone, and its maps side by side on the coarsest one's grid.
 
     Finer maps are described by mean and maximum within each cell: a crack that is one pixel wide
-    is in the maximum.
+    is in the maximum. With `tuned_from`, the maps of the tuned stages come after all others.
     """
 
-    def __init__(self, taps: Taps, window: tuple[float, float]) -> None:
+    def __init__(self, taps: Taps, window: tuple[float, float], tuned_from: int = 0) -> None:
         super().__init__()
         self.taps = taps
         self.low, self.high = window
+        self.tuned_from = tuned_from
+        self.tuned = copy.deepcopy(taps.stages[tuned_from:]) if tuned_from else None
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, C, h, w) float32 cell features of (N, 1 or 3, H, W) float32 grey levels."""
-        unit = ((image - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
-        normalised = (unit - 0.5) / 0.5
-        if image.shape[1] == 1:
-            normalised = torch.cat([normalised] * 3, dim=1)
-        maps = self.taps(normalised)
+        maps = self.taps(self.normalised(image))
+        if self.tuned is not None:
+            hidden = maps[self.tuned_from - 1 - FIRST_STAGE]
+            for stage in self.tuned:
+                hidden = stage(hidden)
+                maps.append(hidden)
         height, width = maps[-1].shape[-2:]
         return torch.cat([on_grid(one, height, width) for one in maps], dim=1)
+
+    @torch.no_grad()
+    def widths(self, channels: int, size_px: tuple[int, int]) -> list[int]:
+        """How many features each of the backbone's maps gives a cell."""
+        maps = self.taps(self.normalised(torch.zeros(1, channels, *size_px)))
+        return [on_grid(one, *maps[-1].shape[-2:]).shape[1] for one in maps]
+
+    def normalised(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) in -1..1, as the backbone was trained on."""
+        unit = ((image - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
+        scaled = (unit - 0.5) / 0.5
+        return torch.cat([scaled] * 3, dim=1) if image.shape[1] == 1 else scaled
 
 
 def on_grid(maps: Tensor, height: int, width: int) -> Tensor:
@@ -179,6 +214,36 @@ class EvidenceHead(nn.Module):
         inner = F.linear(rows, self.inner.weight[:, :, 0, 0], self.inner.bias)
         evidence = F.linear(F.silu(inner), self.outer.weight[:, :, 0, 0], self.outer.bias)
         return evidence + F.linear(rows, self.straight.weight[:, :, 0, 0])
+
+    @torch.no_grad()
+    def scale(self, factor: float) -> None:
+        """Multiply the evidence by this."""
+        for one in (self.outer.weight, self.outer.bias, self.straight.weight):
+            one.mul_(factor)  # type: ignore[union-attr]
+
+
+class TunedEvidence(nn.Module):
+    """A second whitening and head, for the tuned stages beside the frozen ones.
+
+    Args:
+        shared: features of the stages that both have.
+        frozen: features of all frozen stages, the shared ones first.
+        tuned: features of the tuned stages.
+        architecture: its components, hidden and classes.
+    """
+
+    def __init__(self, shared: int, frozen: int, tuned: int, architecture: Architecture) -> None:
+        super().__init__()
+        self.shared, self.frozen = shared, frozen
+        components = architecture.components
+        self.whitening = nn.Conv2d(shared + tuned, components, 1)
+        self.head = EvidenceHead(components, architecture.hidden, architecture.classes)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, K, h, w) evidence of all the trunk's features."""
+        own = torch.cat([features[:, : self.shared], features[:, self.frozen :]], dim=1)
+        evidence: Tensor = self.head(self.whitening(own))
+        return evidence
 
 
 class Novelty(nn.Module):
@@ -215,12 +280,27 @@ class InspectionNetwork(nn.Module):
     def __init__(self, architecture: Architecture, taps: Taps) -> None:
         super().__init__()
         self.architecture = architecture
-        self.trunk = Trunk(taps, architecture.window).eval()
-        with torch.no_grad():
-            cells = self.trunk(torch.zeros(1, architecture.channels, *architecture.input_size_px))
-        self.whitening = nn.Conv2d(cells.shape[1], architecture.components, 1)
-        self.head = EvidenceHead(architecture.components, architecture.hidden, architecture.classes)
+        self.trunk = Trunk(taps, architecture.window, architecture.tuned_from).eval()
+        widths = self.trunk.widths(architecture.channels, architecture.input_size_px)
+        first = architecture.tuned_from
+        tuned = sum(widths[first - FIRST_STAGE :]) if first else 0
+        self.frozen = sum(widths)
+        self.whitening = nn.Conv2d(self.frozen, architecture.components, 1)
+        components, classes = architecture.components, architecture.classes
+        self.head: EvidenceHead | MemoryHead = (
+            MemoryHead(components, architecture.memory)
+            if architecture.memory
+            else EvidenceHead(components, architecture.hidden, classes)
+        )
         self.novelty = Novelty(architecture.components)
+        self.context = (
+            Context(self.frozen, architecture.context_components, architecture.context, classes)
+            if architecture.context
+            else None
+        )
+        self.tuned = (
+            TunedEvidence(self.frozen - tuned, self.frozen, tuned, architecture) if tuned else None
+        )
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Score (N, K), evidence (N, K, h, w) and novelty (N,), all float32.
@@ -228,9 +308,18 @@ class InspectionNetwork(nn.Module):
         Args:
             image: (N, C, H, W) float32 in the frame's own grey levels.
         """
+        return self.readout(image, self.trunk(image))
+
+    def readout(self, image: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same from cell features that the trunk gave: (N, C, h, w) float32."""
         tracer = image.mean(dim=(1, 2, 3)) * TRACER
-        cells = self.whitening(self.trunk(image))
+        frozen = features[:, : self.frozen]
+        cells = self.whitening(frozen)
         evidence = self.head(cells) + tracer[:, None, None, None]
+        if self.context is not None:
+            evidence = evidence + self.context(frozen)
+        if self.tuned is not None:
+            evidence = evidence + self.tuned(features)
         score = pool_evidence(evidence, self.architecture.sharpness) + tracer[:, None]
         return score, evidence, self.novelty(cells) + tracer.abs()
 
@@ -255,6 +344,24 @@ def create_network(
     given["backbone_sha256"] = file_sha256(path) if path is not None else ""
     taps = Taps(architecture.backbone, weights=path)
     return InspectionNetwork(Architecture(**given), taps).eval()
+
+
+def extended(network: InspectionNetwork, **changes: float) -> InspectionNetwork:
+    """The network with other parts beside those that it has, which are shared, not copied.
+
+    Args:
+        network: without context and tuned stages.
+        changes: of its architecture: context, tuned_from, sharpness. A tuned copy starts as what
+            it is a copy of.
+    """
+    given = {**asdict(network.architecture), **changes}
+    grown = InspectionNetwork(Architecture(**given), network.trunk.taps)
+    for name in ("whitening", "head", "novelty"):
+        setattr(grown, name, getattr(network, name))
+    if grown.tuned is not None:
+        grown.tuned.whitening.load_state_dict(network.whitening.state_dict())
+        grown.tuned.head.load_state_dict(network.head.state_dict())
+    return grown.eval()
 
 
 def save_network(network: InspectionNetwork, path: Path) -> None:

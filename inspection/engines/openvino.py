@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import openvino as ov
 
-from inspection.engine import Prediction, split_outputs
+from inspection.engine import Prediction, split_outputs, stack_images
 from inspection.errors import EngineError
 
 if TYPE_CHECKING:
@@ -99,12 +99,7 @@ class OpenVinoEngine:
         """One prediction for each (C, H, W) float32 image; see `inspection.engine.Engine`."""
         if not images:
             return []
-        shape = self._input_shape[1:]
-        for image in images:
-            if image.shape != shape or image.dtype != np.float32:
-                given = f"{image.dtype} {image.shape}"
-                raise EngineError(f"an image of {given} for a network of float32 {shape}")
-        batch = np.stack(images)
+        batch = stack_images(images, self._input_shape[1:])
         with self._lock:
             if self._closed:
                 raise EngineError("the engine is closed")

@@ -47,4 +47,4 @@ def test_the_demo_walks_the_whole_way_and_stops_cleanly(tmp_path: Path) -> None:
     assert "Everything holds." in said
     assert "Stopped." in said
     assert (tmp_path / "weights" / "elpv" / "1" / "package.toml").is_file()
-    assert (tmp_path / "datasets" / "elpv" / "manifest.csv").is_file()
+    assert (tmp_path / "datasets" / "elpv" / "revisions" / "1" / "manifest.csv").is_file()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -11,9 +12,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from inspection.errors import ConfigurationError, PackageDamaged, RecipeError
-from inspection.package import check_model_name, load_package, next_version, write_package
-from tests.spot_model import write_spot_package
+from inspection import package as packages
+from inspection.agreement import Agreement, Changes, Pair
+from inspection.errors import ConfigurationError, NotFound, PackageDamaged, RecipeError
+from inspection.package import (
+    CONTENT,
+    check_model_name,
+    load_package,
+    next_version,
+    write_package,
+)
+from tests.spot_model import AGREEING, write_spot_package
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,3 +125,115 @@ def test_no_file_of_a_package_is_pickled(tmp_path: Path) -> None:
     folder = write_spot_package(tmp_path).folder
     assert json.loads((folder / "report.json").read_text())
     assert not [p for p in folder.iterdir() if p.suffix in {".pt", ".pth", ".pkl", ".joblib"}]
+
+
+# --- format 2 --------------------------------------------------------------------------------
+
+MORE = {
+    "report.html": b"<!doctype html>",
+    "split.csv": b"sha256,part,group,side,perceptual_hash\n",
+    "test.csv": b"path,part\n",
+    "training.toml": b"seed = 0\n",
+}
+
+
+def test_a_package_of_today_carries_its_report_split_test_and_settings(tmp_path: Path) -> None:
+    folder = write_spot_package(tmp_path, more=MORE).folder
+    package = load_package(folder)
+    assert "format = 2" in (folder / "package.toml").read_text()
+    assert set(package.files) == set(CONTENT[2])
+    for name, data in MORE.items():
+        assert package.has(name)
+        assert package.read(name) == data
+    assert package.document.agreement == AGREEING
+
+
+@pytest.mark.parametrize("name", sorted(MORE))
+@pytest.mark.parametrize("harm", ["altered", "removed"])
+def test_damage_to_the_newer_files_is_found_too(tmp_path: Path, name: str, harm: str) -> None:
+    folder = write_spot_package(tmp_path, more=MORE).folder
+    if harm == "altered":
+        (folder / name).write_bytes(b"x")
+    else:
+        (folder / name).unlink()
+    with pytest.raises(PackageDamaged, match=name.replace(".", r"\.")):
+        load_package(folder)
+
+
+def test_a_package_of_the_first_release_loads_and_says_what_it_lacks(tmp_path: Path) -> None:
+    package = write_spot_package(tmp_path, agreement=None)
+    text = (package.folder / "package.toml").read_text()
+    assert "format = 1" in text
+    assert "agreement" not in text
+    assert package.document.agreement is None
+    assert not package.has("split.csv")
+    with pytest.raises(NotFound, match=r"spot@1 has no split\.csv"):
+        package.read("split.csv")
+
+
+def test_half_of_the_newer_files_is_no_package(tmp_path: Path) -> None:
+    package = write_spot_package(tmp_path)
+    files = {name: package.read(name) for name in ("model.onnx", "model.safetensors")}
+    for more in ({}, {"report.json": b"{}", "split.csv": b""}, {"report.json": b"{}", "x": b""}):
+        with pytest.raises(ConfigurationError, match="a package holds"):
+            write_package(tmp_path / "new", package.document, package.recipe, {**files, **more})
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_is_too_large_or_no_file_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_spot_package(tmp_path).folder
+    monkeypatch.setitem(packages.LARGEST, "model.onnx", 10)
+    with pytest.raises(PackageDamaged, match=r"model\.onnx is larger than"):
+        load_package(folder)
+    with pytest.raises(ConfigurationError, match=r"model\.onnx is larger than"):
+        write_spot_package(tmp_path)
+    assert next_version(tmp_path, "spot") == 2
+    monkeypatch.undo()
+    (folder / "report.json").unlink()
+    os.mkfifo(folder / "report.json")  # nobody will ever write into it
+    with pytest.raises(PackageDamaged, match=r"report\.json is not a plain file"):
+        load_package(folder)
+
+
+@pytest.mark.parametrize("value", ['"2"', "true", "[2]", "2.0", "0"])
+def test_a_format_that_is_no_number_of_ours_is_refused(tmp_path: Path, value: str) -> None:
+    folder = write_spot_package(tmp_path).folder
+    text = (folder / "package.toml").read_text().replace("format = 1", f"format = {value}")
+    (folder / "package.toml").write_text(text)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    (folder / "package.sha256").write_text(f"{digest}  package.toml\n")
+    with pytest.raises(PackageDamaged, match="this release reads 1 and 2"):
+        load_package(folder)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"bad_parts": 11},
+        {"bad_to_pass": 3, "bad_parts": 2},
+        {"bad_to_pass": 1, "flips": {}},
+        {"flips": {"pass -> fail": 11}},
+        {"flips": {"pass -> fail": 0}},
+        {"largest_difference": 1.5},
+        {"largest_difference": float("nan")},
+    ],
+)
+def test_an_agreement_that_cannot_be_is_not_made(wrong: dict[str, object]) -> None:
+    right = {
+        "parts": 10,
+        "bad_parts": 4,
+        "flips": {"fail -> pass": 2},
+        "bad_to_pass": 1,
+        "largest_difference": 0.1,
+    }
+    changes = Changes(**right)  # type: ignore[arg-type]
+    pair = Pair(first="a", second="b", changes=changes)
+    assert Agreement(serves="a", test_parts=10, pairs=(pair,)).bad_to_pass == 1
+    with pytest.raises(RecipeError):
+        Changes(**(right | wrong))  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match="more parts than there are"):
+        Agreement(serves="a", test_parts=9, pairs=(pair,))
+    with pytest.raises(RecipeError, match="the engine that serves"):
+        Agreement(serves="c", test_parts=10, pairs=(pair,))

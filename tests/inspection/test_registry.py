@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from inspection.errors import (
     NoPromotedModel,
@@ -16,8 +21,9 @@ from inspection.errors import (
     QualityGateError,
     RegistryError,
 )
+from inspection.promotions import FIRST_LINK
 from inspection.registry import LOG_NAME, Registry
-from tests.spot_model import write_spot_package
+from tests.spot_model import AGREEING, write_spot_package
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,3 +145,251 @@ def test_an_unknown_version_names_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(NotFound) as caught:
         registry.load("spot@7")
     assert "1, 2" in caught.value.remedy
+
+
+# --- the gate --------------------------------------------------------------------------------
+
+
+def test_a_bad_part_that_turns_to_pass_elsewhere_keeps_a_package_out(tmp_path: Path) -> None:
+    flips = {"fail -> pass": 1, "pass -> review": 2}
+    pair = AGREEING.pairs[0]
+    changes = replace(pair.changes, flips=flips, bad_to_pass=1)
+    apart = replace(AGREEING, pairs=(replace(pair, changes=changes),))
+    write_spot_package(tmp_path, agreement=apart)
+    registry = Registry(tmp_path)
+    with pytest.raises(QualityGateError, match="1 bad part passes under one engine only"):
+        registry.promote("spot@1")
+    line = registry.promote("spot@1", accept_risk="every part is looked at by hand")
+    assert line.evidence is not None
+    assert "does not say the same" in line.evidence.objections[0]
+    assert line.certified
+
+
+def test_other_flips_are_no_obstacle_and_stand_in_the_log(tmp_path: Path) -> None:
+    pair = AGREEING.pairs[0]
+    changes = replace(pair.changes, flips={"pass -> review": 2})
+    write_spot_package(
+        tmp_path, agreement=replace(AGREEING, pairs=(replace(pair, changes=changes),))
+    )
+    line = Registry(tmp_path).promote("spot@1")
+    assert line.evidence is not None
+    assert "no bad part turns to pass, 2 other verdicts differ" in line.evidence.agreement
+    assert line.evidence.objections == ()
+
+
+def test_everything_that_stands_against_it_is_said_at_once(tmp_path: Path) -> None:
+    write_spot_package(tmp_path, certified=False, agreement=None)
+    registry = Registry(tmp_path)
+    registry.retire("spot@1", reason="blurred since the lens was changed")
+    with pytest.raises(QualityGateError) as caught:
+        registry.promote("spot@1")
+    said = str(caught.value)
+    assert "is not certified" in said
+    assert "has not been compared between engines" in said
+    assert "blurred since the lens was changed" in said
+    line = registry.promote("spot@1", accept_risk="line 2 only")
+    assert line.evidence is not None
+    assert len(line.evidence.objections) == 3
+    assert registry.promoted("KN-42").reference == "spot@1"
+
+
+# --- retiring --------------------------------------------------------------------------------
+
+
+def test_what_is_retired_serves_no_more_and_says_why(tmp_path: Path) -> None:
+    registry = registry_with(tmp_path)
+    registry.promote("spot@1")
+    registry.promote("spot@2")
+    registry.retire("spot@2", reason="misses hairline cracks", by="J. Kim")
+    assert registry.current() == {}
+    assert registry.products() == ("KN-42",)
+    with pytest.raises(NoPromotedModel, match=r"retired by J\. Kim on .*: misses hairline"):
+        registry.promoted("KN-42")
+    with pytest.raises(RegistryError, match="nothing was changed"):
+        registry.retire("spot@2", reason="again")
+    states = [registry.state(registry.load(f"spot@{version}")) for version in (1, 2)]
+    assert states == ["candidate", "retired"]
+    assert registry.rollback("KN-42").reference == "spot@1"
+    with pytest.raises(RegistryError, match="nothing was promoted before"):
+        registry.rollback("KN-42")
+
+
+def test_a_rollback_passes_over_what_is_retired(tmp_path: Path) -> None:
+    registry = registry_with(tmp_path, 3)
+    for version in (1, 2, 3):
+        registry.promote(f"spot@{version}")
+    registry.retire("spot@2", reason="never again")
+    assert registry.promoted("KN-42").reference == "spot@3"
+    assert registry.rollback("KN-42").reference == "spot@1"
+
+
+def test_retiring_needs_a_reason(tmp_path: Path) -> None:
+    registry = registry_with(tmp_path, 1)
+    for reason in ("", "  ", "x" * 2000, "bell \a"):
+        with pytest.raises(RegistryError):
+            registry.retire("spot@1", reason=reason)
+    assert registry.history() == []
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    return registry_with(tmp_path_factory.mktemp("three"), 3)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["promote", "retire", "rollback", "risk"]), st.integers(1, 3)),
+        max_size=8,
+    )
+)
+def test_whatever_is_done_a_retired_model_never_serves(
+    three: Registry, acts: list[tuple[str, int]]
+) -> None:
+    (three.root / LOG_NAME).unlink(missing_ok=True)
+    retired: set[int] = set()
+    for act, version in acts:
+        reference = f"spot@{version}"
+        try:
+            if act == "retire":
+                three.retire(reference, reason="made up")
+                retired.add(version)
+            elif act == "rollback":
+                assert three.rollback("KN-42").version not in retired
+            elif act == "risk":
+                three.promote(reference, accept_risk="made up")
+                retired.discard(version)
+            else:
+                three.promote(reference)
+                assert version not in retired
+        except (RegistryError, NoPromotedModel, QualityGateError):
+            pass
+        serving = three.current().get("KN-42")
+        assert serving is None or serving.version not in retired
+        for number in (1, 2, 3):
+            state = three.state(three.load(f"spot@{number}"))
+            assert (state == "retired") == (number in retired)
+            assert (state == "promoted") == (serving is not None and serving.version == number)
+
+
+# --- the log ---------------------------------------------------------------------------------
+
+
+def test_a_line_says_who_what_and_on_which_evidence(tmp_path: Path) -> None:
+    registry = registry_with(tmp_path, 1)
+    line = registry.promote("spot@1", by="  J. Kim,\n quality ")
+    package = registry.load("spot@1")
+    assert (line.by, line.reference, line.digest) == ("J. Kim, quality", "spot@1", package.digest)
+    assert line.account
+    assert line.evidence is not None
+    certificate = package.document.operating_point.certificate
+    assert line.evidence.certificate == certificate.in_words()
+    assert line.evidence.agreement.startswith("every verdict is the same, on 660 test parts")
+    assert line.evidence.report_sha256 == package.files["report.json"]
+    assert registry.history() == [line]
+
+
+def test_lines_of_the_first_release_still_hold(tmp_path: Path) -> None:
+    registry = registry_with(tmp_path)
+    former = {
+        "at": "2026-10-01T08:00:00.000+00:00",
+        "action": "promote",
+        "product": "KN-42",
+        "model": "spot",
+        "version": 1,
+        "digest": registry.load("spot@1").digest,
+        "by": "kim",
+        "certified": True,
+        "accepted_risk": None,
+        "previous": FIRST_LINK,
+    }
+    (tmp_path / LOG_NAME).write_text(json.dumps(former, sort_keys=True) + "\n")
+    assert registry.promoted("KN-42").reference == "spot@1"
+    registry.promote("spot@2")
+    first, second = registry.history()
+    assert (first.evidence, first.account) == (None, None)
+    assert second.previous != FIRST_LINK
+    assert registry.rollback("KN-42").reference == "spot@1"
+
+
+@pytest.mark.parametrize("harm", ["garbage", "another kind of thing", "a key too many", "removed"])
+def test_damage_in_the_middle_of_the_log_is_refused(tmp_path: Path, harm: str) -> None:
+    registry = registry_with(tmp_path)
+    for version in (1, 2, 1):
+        registry.promote(f"spot@{version}")
+    log = tmp_path / LOG_NAME
+    lines = log.read_text().splitlines()
+    middle = json.loads(lines[1])
+    changed = {
+        "garbage": [lines[1][:40]],
+        "another kind of thing": [json.dumps({**middle, "version": "2"})],
+        "a key too many": [json.dumps({**middle, "approved": True})],
+        "removed": [],
+    }[harm]
+    log.write_text("\n".join([lines[0], *changed, lines[2]]) + "\n")
+    before = log.read_bytes()
+    for act in (
+        lambda: registry.promoted("KN-42"),
+        lambda: registry.promote("spot@2"),
+        lambda: registry.retire("spot@2", reason="x"),
+        lambda: registry.rollback("KN-42"),
+    ):
+        with pytest.raises(RegistryError, match="line 2"):
+            act()
+    assert log.read_bytes() == before
+
+
+def test_many_promote_at_once_and_no_line_is_lost(tmp_path: Path) -> None:
+    registry_with(tmp_path)
+    code = (
+        "import sys; sys.path[:0] = sys.argv[3:]\n"
+        "from pathlib import Path\n"
+        "from inspection.registry import Registry\n"
+        "for turn in range(5):\n"
+        "    Registry(Path(sys.argv[1])).promote(f'spot@{turn % 2 + 1}', by=sys.argv[2])\n"
+    )
+    running = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path), name, *sys.path])
+        for name in ("kim", "lee", "park")
+    ]
+    assert [one.wait(timeout=300) for one in running] == [0, 0, 0]
+    lines = Registry(tmp_path).history()  # the chain holds
+    assert sorted(line.by for line in lines) == ["kim"] * 5 + ["lee"] * 5 + ["park"] * 5
+
+
+def test_a_disk_that_fills_up_in_the_middle_of_a_line_changes_nothing(tmp_path: Path) -> None:
+    """The file-size limit of a child process stands in for a full disk."""
+    registry = registry_with(tmp_path)
+    registry.promote("spot@1")
+    size = (tmp_path / LOG_NAME).stat().st_size
+    code = (
+        "import resource, sys; sys.path[:0] = sys.argv[3:]\n"
+        "from pathlib import Path\n"
+        "from inspection.errors import RegistryError\n"
+        "from inspection.registry import Registry\n"
+        "limit = int(sys.argv[2])\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))\n"
+        "try:\n    Registry(Path(sys.argv[1])).promote('spot@2')\n"
+        "except RegistryError as error:\n    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path), str(size + 100), *sys.path],
+        capture_output=True,
+        text=True,
+    )
+    assert "cannot be written" in done.stdout, done.stderr
+    assert registry.promoted("KN-42").reference == "spot@1"
+    assert registry.promote("spot@2").reference == "spot@2"
+    assert len(registry.history()) == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [("spt@1", "spot@1"), ("spot@7", "1, 2"), ("spot", "NAME@VERSION"), ("axle@1", "spot")],
+)
+def test_a_name_that_is_not_there_is_answered_with_what_is(
+    tmp_path: Path, asked: str, meant: str
+) -> None:
+    with pytest.raises(NotFound) as caught:
+        registry_with(tmp_path).promote(asked)
+    assert meant in caught.value.remedy

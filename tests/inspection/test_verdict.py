@@ -18,6 +18,7 @@ from inspection.verdict import (
     Certificate,
     OperatingPoint,
     Reason,
+    ScoreTable,
     Verdict,
     decide,
     needs_person,
@@ -191,3 +192,90 @@ def test_calibrations_and_certificates_that_make_no_sense_cannot_be_built() -> N
         dataclasses.replace(CERTIFICATE, bad_parts=0)
     with pytest.raises(RecipeError, match="counts from 0"):
         dataclasses.replace(CERTIFICATE, bad_parts=-3)
+
+
+TABLE = ScoreTable(scores=(-2.0, 0.0, 3.0), probabilities=(0.05, 0.05, 0.9))
+
+
+def test_a_table_is_read_between_its_knots_and_keeps_the_order_beyond_them() -> None:
+    tabled = Calibration(slope=(1.0, 2.0), intercept=(0.0, -0.5), tables=(TABLE, ScoreTable()))
+    scores = np.array([[-1.0, 0.3], [1.5, 0.3], [3.0, 0.3]], np.float32)
+    read = tabled.probabilities(scores)
+    assert read[:, 0] == pytest.approx([0.05, 0.475, 0.9], abs=0.01)
+    assert (read[:, 1] == CALIBRATION.probabilities(scores)[:, 1]).all()
+    line = np.stack([np.linspace(-12, 12, 999), np.zeros(999)], axis=1).astype(np.float32)
+    assert (np.diff(tabled.probabilities(line)[:, 0]) > 0).all()
+
+
+def test_the_evidence_map_follows_the_curve_that_records_keep() -> None:
+    tabled = Calibration(slope=(1.0, 2.0), intercept=(0.0, -0.5), tables=(TABLE, ScoreTable()))
+    evidence = prediction((2.0, 1.0)).evidence
+    assert (tabled.local(evidence) == CALIBRATION.local(evidence)).all()
+
+
+@pytest.mark.parametrize(
+    "knots",
+    [
+        {"scores": (0.0,), "probabilities": (0.5,)},
+        {"scores": (0.0, 1.0), "probabilities": (0.5,)},
+        {"scores": (1.0, 1.0), "probabilities": (0.5, 0.6)},
+        {"scores": (0.0, 1.0), "probabilities": (0.6, 0.5)},
+        {"scores": (0.0, math.nan), "probabilities": (0.5, 0.6)},
+        {"scores": (0.0, 1.0), "probabilities": (0.5, math.nan)},
+        {"scores": (0.0, math.inf), "probabilities": (0.5, 0.6)},
+        {"scores": (0.0, 1.0), "probabilities": (-0.1, 0.6)},
+    ],
+)
+def test_tables_that_make_no_sense_cannot_be_built(knots: dict[str, tuple[float, ...]]) -> None:
+    with pytest.raises(RecipeError, match="table"):
+        ScoreTable(**knots)
+    with pytest.raises(RecipeError, match="for every class"):
+        Calibration(slope=(1.0, 2.0), intercept=(0.0, 0.0), tables=(TABLE,))
+
+
+def test_a_score_that_is_no_number_never_passes() -> None:
+    tabled = Calibration(slope=(1.0, 2.0), intercept=(0.0, -0.5), tables=(TABLE, ScoreTable()))
+    for calibration in (CALIBRATION, tabled):
+        read = calibration.probabilities(np.array([math.nan, -9.0], np.float32))
+        assert math.isnan(read[0])
+        assert not any(read[0] < limit for limit in (0.0, 0.5, 1.0))
+    with pytest.raises(EngineError):
+        Prediction(
+            scores=np.array([math.nan, -9], np.float32),
+            evidence=np.zeros((2, 2, 2), np.float32),
+            novelty=0.1,
+        )
+
+
+@given(
+    st.floats(-8, 8, width=32),
+    st.floats(0, 4, width=32),
+    st.tuples(st.floats(0, 1), st.floats(0, 1)),
+)
+def test_a_higher_score_or_a_lower_limit_never_helps_a_part_to_pass(
+    score: float, more: float, limits: tuple[float, float]
+) -> None:
+    tabled = Calibration(slope=(1.0, 2.0), intercept=(0.0, -0.5), tables=(TABLE, ScoreTable()))
+    lower, higher = sorted(limits)
+    order = ("pass", "review", "fail")
+
+    def said(value: float, limit: float) -> int:
+        point = dataclasses.replace(POINT, pass_below=(limit, 1.0), fail_from=(1.0, 1.0))
+        verdict = decide(prediction((value, -20.0)), tabled, point, RECIPE, (64, 64))
+        return order.index(verdict.disposition)
+
+    assert said(score + more, lower) >= said(score, lower)
+    assert said(score, lower) >= said(score, higher)
+
+
+def test_a_certificate_counts_and_does_not_overclaim() -> None:
+    for wrong in (
+        {"escapes": 401},
+        {"overkills": 1},
+        {"overkill_bound": math.nan},
+        {"scant_classes": ("void",)},
+    ):
+        with pytest.raises(RecipeError):
+            dataclasses.replace(CERTIFICATE, **wrong)
+    assert CERTIFICATE.in_words().startswith("escape rate at most 0.9 % at 95 % confidence, from")
+    assert CERTIFICATE.fails_in_words() == ""

@@ -137,7 +137,7 @@ def test_an_engine_that_answers_another_number_of_times_fails(how: str) -> None:
     engine = BatchingEngine(Miscounting(), max_batch=3)
     with pytest.raises(EngineError, match="answers for 1 images"):
         engine.infer([image(1)])
-    assert engine.alive
+    assert engine.complaint is None
     engine.close()
 
 
@@ -154,7 +154,7 @@ def test_when_the_engine_dies_everybody_who_waits_is_told() -> None:
         for each in (first, *waiting):
             with pytest.raises(EngineError):
                 each.result(timeout=30)
-    assert not engine.alive
+    assert engine.complaint == "its engine has stopped"
     with pytest.raises(EngineError, match="closed"):
         engine.infer([image(1)])
     engine.close()
@@ -171,7 +171,7 @@ def test_closing_answers_what_waits_and_refuses_what_comes_later() -> None:
         while engine.queued != 1:
             threading.Event().wait(0.001)
         closing = callers.submit(engine.close)
-        while engine.alive:
+        while engine.complaint is None:
             threading.Event().wait(0.001)
         with pytest.raises(EngineError, match="closed"):
             engine.infer([image(3)])

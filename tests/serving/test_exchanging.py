@@ -62,6 +62,11 @@ def until_version(live: Live, number: int) -> None:
     until(lambda: version(live) == number)
 
 
+def complaint(line: Line) -> str | None:
+    assert isinstance(line.engine, BatchingEngine)
+    return line.engine.complaint
+
+
 def ready(live: Live) -> tuple[int, str]:
     answer = live.http.get("/readyz?verbose")
     return answer.status_code, answer.text
@@ -163,9 +168,8 @@ def test_a_line_in_use_is_not_closed_under_its_user(site: Path) -> None:
         with lines.use("KN-42") as held:
             promote_next(site / "weights")
             until(lambda: version(live) == 2)
-            assert isinstance(held.engine, BatchingEngine)
-            assert held.engine.complaint is None
-        assert held.engine.complaint == "its engine has stopped"
+            assert complaint(held) is None
+        assert complaint(held) == "its engine has stopped"
         now = lines["KN-42"]
         assert isinstance(now, Line)
         assert now is not held

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
+from inspection.verdict import Calibration, ScoreTable
 from training.calibrate import calibrate, fit_platt
+from training.calibrate_tables import fit_isotonic, fit_venn_abers, pooled
+
+Fit = Callable[
+    [NDArray[np.float64], NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]
+]
 
 
 def test_probabilities_agree_with_frequencies() -> None:
@@ -89,3 +98,92 @@ def test_any_scores_give_a_usable_calibration(pairs: list[tuple[float, float]]) 
     targets = np.array([[p[1]] for p in pairs], dtype=np.float32)
     probabilities = calibrate(scores, targets, ["a"]).calibration.probabilities(scores)
     assert np.isfinite(probabilities).all()
+
+
+def stepped(count: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Scores of which only one limit tells anything: no logistic curve fits them."""
+    generator = np.random.default_rng(seed)
+    scores = generator.normal(0, 2, (count, 1)).astype(np.float32)
+    truth = np.where(scores > 1, 0.92, 0.02)
+    return scores, (generator.random(scores.shape) < truth).astype(np.float32)
+
+
+def test_a_table_is_taken_where_a_curve_does_not_fit() -> None:
+    scores, targets = stepped(500, 4)
+    fitted = calibrate(scores, targets, ["crack"], groups=np.arange(500) // 4)
+    assert fitted.methods[0] in ("isotonic", "venn-abers")
+    losses = fitted.log_losses[0]
+    assert set(losses) == {"platt", "isotonic", "venn-abers"}
+    assert losses[fitted.methods[0]] < losses["platt"]
+    new, shown = stepped(5000, 5)
+    for low, high, truth in ((-np.inf, 0.5, 0.02), (1.5, np.inf, 0.92)):
+        inside = (new > low) & (new < high)
+        assert fitted.calibration.probabilities(new)[inside].mean() == pytest.approx(
+            shown[inside].mean(), abs=0.06
+        ), truth
+
+
+def test_a_curve_is_kept_where_it_fits() -> None:
+    generator = np.random.default_rng(0)
+    scores = generator.normal(0, 2, (500, 1)).astype(np.float32)
+    targets = (generator.random(scores.shape) < 1 / (1 + np.exp(-scores))).astype(np.float32)
+    fitted = calibrate(scores, targets, ["crack"])
+    assert fitted.methods == ("platt",)
+    assert fitted.calibration.tables == ()
+
+
+def test_few_parts_are_not_asked_for_a_table() -> None:
+    scores, targets = stepped(120, 4)
+    fitted = calibrate(scores, targets, ["crack"])
+    assert fitted.methods == ("platt",)
+    assert fitted.log_losses == ({},)
+
+
+def test_few_groups_are_not_asked_for_a_table() -> None:
+    scores, targets = stepped(500, 4)
+    fitted = calibrate(scores, targets, ["crack"], groups=np.arange(500) % 4)
+    assert fitted.methods == ("platt",)
+
+
+def test_the_same_parts_give_the_same_calibration() -> None:
+    scores, targets = stepped(500, 4)
+    groups = np.arange(500) // 4
+    one = calibrate(scores, targets, ["crack"], groups=groups)
+    assert one == calibrate(scores, targets, ["crack"], groups=groups)
+
+
+def test_isotonic_blocks_agree_with_scikit_learn() -> None:
+    from sklearn.isotonic import isotonic_regression
+
+    generator = np.random.default_rng(7)
+    values, weights = generator.random(60), generator.integers(1, 5, 60).astype(np.float64)
+    mean, start = pooled(values, weights)
+    expanded = np.repeat(mean, np.diff(np.append(start, 60)))
+    assert expanded == pytest.approx(isotonic_regression(values, sample_weight=weights))
+
+
+def test_venn_abers_agrees_with_its_definition() -> None:
+    """Of four parts, a fifth one at each of their scores, taken as good and as bad."""
+    scores, targets = np.array([1.0, 2.0, 3.0, 4.0]), np.array([0.0, 1.0, 0.0, 1.0])
+    at, probability = fit_venn_abers(scores, targets)
+    assert at.tolist() == [1, 2, 3, 4]
+    # p0 and p1 by hand: (0, 1/2), (1/3, 2/3), (1/3, 2/3), (1/2, 1)
+    assert probability == pytest.approx([1 / 3, 1 / 2, 1 / 2, 2 / 3])
+
+
+@given(
+    st.lists(st.tuples(st.floats(-50, 50), st.floats(0, 1)), min_size=2, max_size=40),
+    st.sampled_from([fit_isotonic, fit_venn_abers]),
+)
+@settings(max_examples=100, deadline=None)
+def test_any_table_keeps_the_order_of_scores(pairs: list[tuple[float, float]], fit: Fit) -> None:
+    scores, targets = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
+    at, probability = fit(scores, targets)
+    if len(at) < 2:
+        return
+    table = ScoreTable(scores=tuple(at.tolist()), probabilities=tuple(probability.tolist()))
+    fitted = Calibration(slope=(0.05,), intercept=(0.0,), tables=(table,))
+    asked = np.linspace(-60, 60, 2001, dtype=np.float32)[:, np.newaxis]
+    read = fitted.probabilities(asked)[:, 0]
+    assert ((read > 0) & (read < 1)).all()
+    assert (np.diff(read) > 0).all()

@@ -66,7 +66,7 @@ def test_a_table_needs_no_kind(line: Path, capsys: Captured) -> None:
     ("spoil", "what"),
     [
         ("empty class", "class 'stain' is empty"),
-        ("one class", "holds `good` and no defect class"),
+        ("one class", "holds 'scratch'; a folder `good` and one for every defect class are wanted"),
         ("no good", "did you mean"),
         ("corrupt", "1 of 30 images cannot be read"),
         ("missing", "names 1 files that are not there: good/none.png"),
@@ -80,7 +80,7 @@ def test_a_source_that_does_not_hold_is_refused(
     if spoil == "empty class":
         (line / "stain").mkdir()
     elif spoil == "one class":
-        (line / "scratch").rename(line.parent / "elsewhere")
+        (line / "good").rename(line.parent / "elsewhere")
     elif spoil == "no good":
         source = line.parent
     elif spoil == "corrupt":
@@ -136,21 +136,6 @@ def test_places_that_cannot_be_written_are_refused_before_the_work(
     said = complaint(capsys, "train", "plates", "--weights-dir", "file/weights", status=4)
     assert "file/weights/plates cannot be written to" in said
     assert "features" not in said
-
-
-def test_a_class_that_no_image_to_fit_on_shows_is_named(line: Path, capsys: Captured) -> None:
-    (line / "void").mkdir()
-    next((line / "scratch").glob("lot00*")).rename(line / "void" / "lot00-only.png")
-    main(["data", "import", str(line), "--name", "plates", "--group-from", GROUP_PATTERN])
-    said = ""
-    for seed in range(8):  # with some of them, its only group is to calibrate or to test
-        capsys.readouterr()
-        args = ["train", "plates", "--weights-dir", "file/weights", "--seed", str(seed)]
-        Path("file").write_text("")
-        main(args)
-        said += capsys.readouterr().err
-    assert "class 'void': none of the" in said
-    assert "leave the class out" in said
 
 
 def test_training_without_a_data_set_says_how_to_get_one(capsys: Captured) -> None:

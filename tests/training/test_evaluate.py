@@ -117,9 +117,15 @@ def test_the_table_has_a_line_for_every_part(package: ModelPackage, spots: Manif
     assert len(lines) == 40
     assert list(lines[0]) == [
         "path",
+        "sha256",
         "part",
         "group",
+        "lot",
+        "mould",
+        "station",
+        "view",
         "label",
+        "bad",
         "probability_spot",
         "novelty",
         "disposition",

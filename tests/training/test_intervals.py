@@ -12,8 +12,6 @@ from training.intervals import (
     GroupBootstrap,
     clopper_pearson,
     curve_interval,
-    delong_interval,
-    delong_variance,
     design_effect,
     effective_size,
     escape_bound,
@@ -27,6 +25,7 @@ from training.intervals import (
     weighted_ranking,
     wilson,
 )
+from training.statistics import delong_interval
 
 
 @pytest.mark.parametrize(
@@ -140,58 +139,6 @@ def test_exact_bounds_enclose_the_rate(hits: int, more: int, confidence: float) 
     if n:
         low, high = clopper_pearson(hits, n, confidence=confidence)
         assert 0 <= low <= hits / n <= high <= 1
-
-
-# The data set aSAH of the R package pROC: 113 patients, 41 with a poor outcome.
-OUTCOME = (
-    "00001101001011001011101000000000100110110000000001100010001010011101101111000110100000010000"
-    "000000001111110001000"
-)
-WFNS = (
-    "11113254125255125225211112121134214541425511241125521251222151125214524414121421232421451154"
-    "221113125225552445111"
-)
-S100B = """
-0.13 0.14 0.1 0.04 0.13 0.1 0.47 0.16 0.18 0.1 0.12 0.1 0.44 0.71 0.04 0.08 0.49 0.04 0.07 0.33
-0.09 0.09 0.07 0.11 0.07 0.17 0.07 0.11 0.13 0.19 0.05 0.16 0.41 0.14 0.34 0.35 0.48 0.09 0.96
-0.25 0.5 0.46 0.16 0.07 0.43 0.45 0.11 0.08 0.09 0.86 0.52 0.08 0.06 0.13 2.07 0.1 0.14 0.15 0.07
-0.06 0.77 0.05 0.09 0.3 0.03 0.09 0.04 0.23 0.7 0.09 0.27 0.71 0.08 0.26 0.08 0.16 0.09 0.13 0.1
-0.08 0.11 0.33 0.11 0.28 0.07 0.1 0.32 0.22 0.07 0.05 0.24 0.38 0.1 0.15 0.08 0.14 0.1 0.07 0.04
-0.19 0.56 0.14 0.58 0.32 0.82 0.74 0.15 0.47 0.17 0.44 0.15 0.5 0.48
-"""
-NDKA = """
-3.01 8.54 8.09 10.42 17.4 12.75 6 13.2 15.54 6.01 15.96 17.86 5.18 8.9 13.41 20.75 11.6 16.11
-32.37 54.82 32.41 49.94 40.34 9.47 6.29 12.53 6.54 6.3 80.3 12.8 9.8 9.81 9.85 18.21 5.03 14.04
-21.93 8.02 7.42 8.38 6.59 9.63 13.12 7.96 14.34 41.43 7.63 7.06 12.59 13.56 3.87 9.44 7.66 12.98
-419.19 27.19 22.27 9.95 21.22 11.73 10.4 58.83 6.39 11.09 12.22 13.67 17.21 22.63 12.9 9.7 21.57
-8.23 72.57 15.54 10.51 10.6 14.57 5.19 9.63 4.61 21.48 17.3 12.71 9.44 11.07 19.46 10.83 5.37
-11.97 7.75 9.83 10.55 28.49 8.53 12.57 12.9 46.83 11.68 12.67 9.01 9.57 34.06 11.72 14.26 47.61
-11.67 24.58 10.33 13.87 15.89 22.43 6.79 13.45
-"""
-POOR = np.array([symbol == "1" for symbol in OUTCOME])
-
-
-@pytest.mark.parametrize(
-    ("values", "auc", "variance"),
-    [
-        (list(map(float, WFNS)), 0.82367886, 0.00146991470882363),
-        (list(map(float, S100B.split())), 0.73136856, 0.00266868245717244),
-        (list(map(float, NDKA.split())), 0.611957994579946, 0.0031908105493913),
-    ],
-    ids=["wfns", "s100b", "ndka"],
-)
-def test_auc_and_its_delong_variance_agree_with_proc(
-    values: list[float], auc: float, variance: float
-) -> None:
-    scores = np.array(values)
-    assert len(scores) == len(POOR) == 113
-    assert ranking(scores, POOR)[0] == pytest.approx(auc, abs=5e-9)
-    assert delong_variance(scores, POOR) == pytest.approx(variance, abs=1e-12)
-
-
-def test_delong_interval_agrees_with_proc() -> None:
-    interval = delong_interval(np.array(list(map(float, NDKA.split()))), POOR)
-    assert interval == pytest.approx((0.501244999271703, 0.722670989888189), abs=1e-9)
 
 
 @given(

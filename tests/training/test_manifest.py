@@ -69,7 +69,7 @@ def test_digest_changes_with_whatever_training_depends_on(change: dict[str, Any]
 def test_equal_sets_give_equal_files(plates: Manifest, tmp_path: Path) -> None:
     write_manifest(replace(plates, rows=tuple(reversed(plates.rows))), tmp_path)
     for name in ("manifest.csv", "dataset.toml"):
-        assert (tmp_path / name).read_bytes() == (plates.folder / name).read_bytes()
+        assert (tmp_path / name).read_bytes() == (plates.revision_folder / name).read_bytes()
 
 
 def test_missing_images_are_counted_and_the_first_are_named(plates: Manifest) -> None:
@@ -90,16 +90,18 @@ def test_altered_images_are_found_when_asked(plates: Manifest) -> None:
 
 
 def test_an_edited_manifest_is_refused(plates: Manifest) -> None:
-    path = plates.folder / "manifest.csv"
+    path = plates.revision_folder / "manifest.csv"
     path.write_text(path.read_text().replace(",good,", ",scratch,", 1))
     with pytest.raises(DataError, match="was altered since it was imported"):
         read_manifest(plates.folder)
 
 
 def test_a_description_without_images_says_so(plates: Manifest) -> None:
-    (plates.folder / "manifest.csv").unlink()
+    alone = plates.folder.parent / "alone"
+    alone.mkdir()
+    (plates.revision_folder / "dataset.toml").rename(alone / "dataset.toml")
     with pytest.raises(DataError, match="its images are not here"):
-        read_manifest(plates.folder)
+        read_manifest(alone)
     with pytest.raises(DataError, match="there is no data set"):
         read_manifest(plates.folder / "images")
 
@@ -116,7 +118,7 @@ def test_a_description_without_images_says_so(plates: Manifest) -> None:
 def test_a_broken_description_names_the_key(
     plates: Manifest, old: str, new: str, what: str
 ) -> None:
-    path = plates.folder / "dataset.toml"
+    path = plates.revision_folder / "dataset.toml"
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(DataError, match=what):
         read_manifest(plates.folder)
@@ -156,6 +158,7 @@ def test_rows_that_contradict_each_other_are_refused() -> None:
         bare_manifest([each for each in rows if each.bad])
     with pytest.raises(DataError, match="no image of: scratch"):
         bare_manifest([each for each in rows if not each.bad])
+    assert bare_manifest([each for each in rows if not each.bad], []).targets().shape == (6, 0)
     torn = replace(rows[0], path="images/second.png", group="g001")
     with pytest.raises(DataError, match="1 parts lie in more than one group: g000-000"):
         bare_manifest([*rows, torn])
@@ -222,9 +225,14 @@ def test_any_row_survives_its_file(cells: list[tuple[str, str, float | None, str
     ("text", "what"),
     [
         ("path,label\na,good\n", "columns path, label"),
-        (",".join(COLUMNS) + "\na,b\n", "line 2: wanted 9 cells"),
-        (",".join(COLUMNS) + "\na,b,good,p,g,often,,,\n", "line 2: could not convert"),
-        (",".join(COLUMNS) + "\na,b,good,p,g,,,,\na,b,,p,g,,,,\n", "line 3"),
+        (",".join(COLUMNS) + "\na,b\n", "line 2: wanted 13 cells"),
+        (",".join(COLUMNS) + "\na,b,good,p,g,often,,,,,,,\n", "line 2: could not convert"),
+        (",".join(COLUMNS) + "\na,b,good,p,g,,,,,,,,\na,b,,p,g,,,,,,,,\n", "line 3"),
+        (
+            ",".join(COLUMNS) + '\na,b,good,p,g,,,,,,,,"[[""kim"",""crack""]]"\n',
+            "line 2: a: label 'good' and probability None are not what the votes say",
+        ),
+        (",".join(COLUMNS) + "\na,b,good,p,g,,,,,,,,[[1]]\n", "line 2"),
     ],
 )
 def test_a_broken_line_is_named(text: str, what: str) -> None:

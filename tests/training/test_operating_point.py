@@ -271,3 +271,47 @@ def test_without_a_certificate_the_rest_of_the_review_budget_tightens_the_pass_l
     assert point.fail_from[0] == 0.9
     assert chosen.review_share == 0.15
     assert choose(probability, bad, wanted=0.5, budget=0.15).operating_point.pass_below[0] == 0.9
+
+
+def test_the_fail_limit_can_be_held_to_an_overkill_rate() -> None:
+    probability, bad = overlapping(600, 300)
+    free = choose(probability, bad, budget=0.5)
+    held = choose_limits(
+        probability[:, np.newaxis],
+        np.ones(900),
+        bad[:, np.newaxis],
+        np.arange(900),
+        wanted_escape_rate=0.05,
+        review_budget=0.5,
+        wanted_overkill_rate=0.05,
+        classes=("crack",),
+        split_digest="d",
+    )
+    assert free.overkill is not None
+    assert held.overkill is not None
+    assert held.overkill.bound <= 0.05
+    assert held.overkill.escapes > free.overkill.escapes
+    assert held.review_share < free.review_share  # no more review than the wanted rate asks for
+    (limit,) = held.operating_point.fail_from
+    assert held.overkill.escapes == (probability[~bad] >= limit).sum()
+    assert held.warnings == ()
+
+
+def test_an_overkill_rate_that_the_budget_does_not_allow_is_told() -> None:
+    probability, bad = overlapping(300, 300)
+    chosen = choose_limits(
+        probability[:, np.newaxis],
+        np.ones(600),
+        bad[:, np.newaxis],
+        np.arange(600),
+        wanted_escape_rate=0.02,
+        review_budget=0.01,
+        wanted_overkill_rate=0.02,
+        classes=("crack",),
+        split_digest="d",
+    )
+    assert chosen.review_share <= 0.01
+    assert "an overkill rate of 2.0% cannot be held" in chosen.warnings[-1]
+    assert chosen.overkill is not None
+    certificate = chosen.operating_point.certificate
+    assert certificate.overkill_bound == chosen.overkill.bound > 0.02

@@ -19,7 +19,8 @@ from inspection.recipe import dump_recipe
 from tests.labelled_sets import import_folders, write_folders, write_png
 from training.evaluate import evaluate, predict
 from training.manifest import Manifest, write_manifest
-from training.package import Trained, _write_next, train
+from training.package import Trained, train
+from training.package_files import write_next
 from training.plan import Plan, TrainSettings, resolve
 from training.precision import study_precision
 from training.progress import Silent
@@ -153,7 +154,7 @@ def test_a_set_that_the_model_was_not_made_from_has_no_test_side(
     folder = tmp_path / "datasets" / "fewer"
     shutil.copytree(plan.manifest.folder, folder)
     fewer = replace(plan.manifest, name="fewer", rows=plan.manifest.rows[:-10], folder=folder)
-    write_manifest(fewer, folder)
+    write_manifest(fewer, fewer.revision_folder)
     asked = ["evaluate", str(trained.package.folder), "fewer"]
     asked += ["--datasets-dir", str(folder.parent)]
     assert main(asked) == 3
@@ -203,14 +204,15 @@ def test_a_version_taken_meanwhile_is_not_lost(
     files: dict[str, bytes | Path] = {
         name: package.folder / name for name in ("model.onnx", "model.safetensors", "report.json")
     }
-    _write_next(tmp_path, package.document, package.recipe, files)
+    write_next(tmp_path, package.document, package.recipe, lambda _: files)
     numbers = iter((1, 2))
-    monkeypatch.setattr("training.package.next_version", lambda *_: next(numbers))
-    assert _write_next(tmp_path, package.document, package.recipe, files).reference == "plates@2"
+    monkeypatch.setattr("training.package_files.next_version", lambda *_: next(numbers))
+    again = write_next(tmp_path, package.document, package.recipe, lambda _: files)
+    assert again.reference == "plates@2"
     (tmp_path / "file").write_text("")
     monkeypatch.undo()
     with pytest.raises(ConfigurationError, match="could not be written"):
-        _write_next(tmp_path / "file", package.document, package.recipe, files)
+        write_next(tmp_path / "file", package.document, package.recipe, lambda _: files)
 
 
 def test_both_precisions_judge_the_whole_test_side(trained: Trained, plan: Plan) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from training.progress import PlainLines, reporter
+from training.progress import JsonLines, PlainLines, reporter
 
 
 def test_a_stage_begins_and_ends_with_a_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,3 +65,19 @@ def test_a_stage_of_the_same_name_is_announced_again(capsys: pytest.CaptureFixtu
         told.progress("test", 1, 2)
         told.progress("test", 2, 2)
     assert len(capsys.readouterr().err.splitlines()) == 4
+
+
+def test_programs_get_one_json_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    now = 0.0
+    told = JsonLines(lambda: now)
+    for done in range(5):
+        told.progress("head", done, 4)
+        now += 0.6
+    told.say("epoch 1")
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert lines == [
+        {"stage": "head", "done": 0, "total": 4, "left_s": None},
+        {"stage": "head", "done": 2, "total": 4, "left_s": 1.2},
+        {"stage": "head", "done": 4, "total": 4, "left_s": 0.0},
+        {"say": "epoch 1"},
+    ]

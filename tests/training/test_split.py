@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,8 +12,13 @@ from hypothesis import strategies as st
 
 from inspection.errors import DataError
 from tests.labelled_sets import bare_manifest, bare_rows
-from training.split import SIDES, By, check_no_leak, folds, split
+from training.duplicates import Pair
+from training.grouping import choose_grouping, group_names
+from training.leaks import leaks
+from training.manifest import Manifest
+from training.split import SIDES, Split, former_split, kfold, split
 
+Random = Literal["group", "part-random"]
 UNEVEN = [(10, 1), (2, 12), (8, 3), (9, 0), (5, 6), (7, 3), (6, 5), (10, 2), (3, 8), (9, 1)] * 3
 
 
@@ -26,7 +32,7 @@ def test_every_row_is_on_one_side_and_groups_stay_together() -> None:
 
 
 @pytest.mark.parametrize("by", ["group", "part-random"])
-def test_sides_get_about_their_share_of_parts_and_of_bad_parts(by: By) -> None:
+def test_sides_get_about_their_share_of_parts_and_of_bad_parts(by: Random) -> None:
     manifest = bare_manifest(bare_rows(UNEVEN))
     made = split(manifest, seed=3, by=by)
     for side, share in zip(SIDES, (0.60, 0.15, 0.25), strict=True):
@@ -52,7 +58,7 @@ def test_the_order_of_the_rows_does_not_matter() -> None:
 
 
 @pytest.mark.parametrize("by", ["group", "part-random"])
-def test_a_duplicate_lies_on_one_side_whatever_the_seed(by: By) -> None:
+def test_a_duplicate_lies_on_one_side_whatever_the_seed(by: Random) -> None:
     rows = bare_rows(UNEVEN)
     first, other, third = rows[0], rows[-1], rows[len(rows) // 2]
     assert len({first.group, other.group, third.group}) == 3
@@ -90,24 +96,142 @@ def test_a_side_without_bad_parts_is_refused() -> None:
         split(bare_manifest(bare_rows([(8, 4), (8, 0), (8, 0), (8, 0)])), seed=0)
 
 
+def with_fields(counts: list[tuple[int, int]], **fields: str) -> Manifest:
+    """Parts without groups, but with the fields: "{group}" is the number of their group."""
+    rows = []
+    for row in bare_rows(counts):
+        number = int(row.group[1:])
+        given = {name: text.format(group=number, third=number % 3) for name, text in fields.items()}
+        rows.append(replace(row, group=row.part, **given))  # type: ignore[arg-type]
+    return bare_manifest(rows)
+
+
+def sides_of(manifest: Manifest, made: Split, values: list[str | None]) -> dict[str, set[str]]:
+    """On which sides each value stands."""
+    found: dict[str, set[str]] = {}
+    for value, side in zip(values, made.names(), strict=True):
+        if value is not None:
+            found.setdefault(value, set()).add(side)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("fields", "used", "why"),
+    [
+        ({}, "part", "by part alone: the source names no group"),
+        ({"lot": "L{group}"}, "lot", "no group is given, but lots are"),
+        ({"lot": "L{group}", "mould": "M{third}"}, "lot", "no group is given, but lots are"),
+        ({"mould": "M{group}"}, "mould", "neither group nor lot is given"),
+        ({"captured_at": "2026-10-{group:02d}T06:00:00"}, "date", "times of capture are"),
+    ],
+)
+def test_parts_stay_together_by_what_the_source_gave(
+    fields: dict[str, str], used: str, why: str
+) -> None:
+    fields = {name: text.replace("{group:02d}", "1{third}") for name, text in fields.items()}
+    manifest = with_fields([(4, 2)] * 12, **fields)
+    made = split(manifest, seed=0)
+    assert made.grouped_by == (used,)
+    assert why in made.why
+    assert leaks(manifest, made) == ()
+    name = "captured_at" if used == "date" else used
+    values = [getattr(row, name) for row in manifest.rows]
+    assert all(len(sides) == 1 for sides in sides_of(manifest, made, values).values())
+
+
+def test_the_group_of_the_source_holds_whatever_else_is_asked_for() -> None:
+    rows = [
+        replace(row, mould=f"M{i % 9}", lot=row.group) for i, row in enumerate(bare_rows(UNEVEN))
+    ]
+    manifest = bare_manifest(rows)
+    with pytest.raises(DataError, match="chain them together") as caught:
+        split(manifest, seed=0, group_by=["mould"])
+    assert "--group-by" in caught.value.remedy
+    assert split(manifest, seed=0, group_by=["lot"]).grouped_by == ("group", "lot")
+    with pytest.raises(DataError, match="declares a group for its parts"):
+        split(manifest, seed=0, group_by=["part"])
+
+
+def test_a_field_that_nothing_names_is_refused_with_what_there_is() -> None:
+    manifest = with_fields([(4, 2)] * 6, lot="L{group}")
+    with pytest.raises(DataError, match="names no mould") as caught:
+        choose_grouping(manifest, ["mould"])
+    assert "Group by lot or part" in caught.value.remedy
+    with pytest.raises(DataError, match="nothing can be grouped by colour"):
+        choose_grouping(manifest, ["colour"])
+    assert group_names(manifest, ("lot",))[0] == manifest.rows[0].lot
+
+
+def test_a_rare_class_is_spread_over_the_sides() -> None:
+    rows = bare_rows([(9, 1)] * 30)
+    rare = [i for i, row in enumerate(rows) if row.bad][::10]
+    rows = [replace(row, label="void") if i in rare else row for i, row in enumerate(rows)]
+    manifest = bare_manifest(rows, ("scratch", "void"))
+    for seed in range(6):
+        made = split(manifest, seed=seed)
+        for side in SIDES:
+            shown = [manifest.rows[i].label for i in made.side(side).tolist()]
+            assert shown.count("void") == 1
+            assert "scratch" in shown
+
+
+def test_near_duplicates_lie_on_one_side() -> None:
+    manifest = bare_manifest(bare_rows(UNEVEN))
+    ends = [(0, 100), (100, 150), (3, 90)]
+    pairs = [Pair(first=a, second=b, kind="near", distance=4) for a, b in ends]
+    for seed in range(6):
+        made = split(manifest, seed=seed, pairs=pairs)
+        names = made.names()
+        assert names[0] == names[100] == names[150]
+        assert leaks(manifest, made, pairs) == ()
+        folded = kfold(manifest, 4, seed, pairs=pairs)
+        assert folded.of_row[3] == folded.of_row[90]
+
+
+def test_a_chain_of_duplicates_that_swallows_the_set_is_refused_by_name() -> None:
+    manifest = with_fields([(6, 4)] * 10)
+    pairs = [Pair(first=i, second=i + 1, kind="near", distance=3) for i in range(60)]
+    with pytest.raises(
+        DataError, match=r"61 of 100 parts \(61%\).*near-duplicate images"
+    ) as caught:
+        split(manifest, seed=0, pairs=pairs)
+    assert "data check plates" in caught.value.remedy
+    split(manifest, seed=0, pairs=pairs[:30])
+
+
+def test_a_lot_that_holds_nearly_all_parts_is_named() -> None:
+    with pytest.raises(DataError, match="all of group g000"):
+        split(bare_manifest(bare_rows([(60, 30), (5, 2), (5, 2), (4, 2)])), seed=0)
+
+
+def test_good_parts_alone_are_divided_too() -> None:
+    manifest = bare_manifest(bare_rows([(1, 0)] * 20), ())
+    made = split(manifest, seed=0, needs_bad=False)
+    assert [len(made.side(side)) for side in SIDES] == [12, 3, 5]
+
+
+def test_packages_of_the_first_release_find_their_split_again() -> None:
+    rows = bare_rows(UNEVEN)
+    made = former_split(bare_manifest(rows), seed=11)
+    assert made.digest.startswith("8c499f40e700")
+    two = [replace(row, label="void") if row.bad and i % 2 else row for i, row in enumerate(rows)]
+    assert former_split(bare_manifest(two, ("scratch", "void")), seed=11).digest.startswith(
+        "2985129b9e9e"
+    )
+
+
 def test_every_row_is_tested_in_one_fold() -> None:
     manifest = bare_manifest(bare_rows(UNEVEN))
-    made = folds(manifest, 5, seed=0)
-    tested = np.concatenate([test for _, test in made])
+    made = kfold(manifest, 5, 0)
+    tested = np.concatenate([made.rows(fold)[1] for fold in range(5)])
     assert sorted(tested.tolist()) == list(range(len(manifest.rows)))
-    for fit, test in made:
+    for fold in range(5):
+        fit, test = made.rows(fold)
         fitted = {manifest.groups[i] for i in fit.tolist()}
         assert not fitted & {manifest.groups[i] for i in test.tolist()}
         assert len(test) / len(manifest.rows) == pytest.approx(0.2, abs=0.05)
-
-
-def test_a_leak_is_found_whoever_made_the_sides() -> None:
-    manifest = bare_manifest(bare_rows([(3, 1), (3, 1)]))
-    sides = np.array([0, 0, 0, 0, 1, 1, 1, 1])
-    check_no_leak(manifest, sides)
-    sides[0] = 1
-    with pytest.raises(DataError, match="3 groups would stand on two sides"):
-        check_no_leak(manifest, sides)
+    with pytest.raises(DataError, match="30 groups cannot be divided into 31"):
+        kfold(manifest, 31, 0)
 
 
 @given(
@@ -118,8 +242,6 @@ def test_a_leak_is_found_whoever_made_the_sides() -> None:
 def test_any_set_is_divided_without_a_leak(counts: list[tuple[int, int]], seed: int) -> None:
     manifest = bare_manifest(bare_rows(counts))
     made = split(manifest, seed=seed)
-    sides = np.zeros(len(manifest.rows), dtype=np.int64)
-    for number, side in enumerate(SIDES):
-        sides[made.side(side)] = number
+    for side in SIDES:
         assert manifest.bad[made.side(side)].any()
-    check_no_leak(manifest, sides)
+    assert leaks(manifest, made) == ()

@@ -1,19 +1,44 @@
-"""Where labelled images come from: each source gives `Labelled`; `training.importing` stores it."""
+"""Where labelled images come from: each source gives `Labelled`; `training.importing` stores it.
+
+class folders, images and masks, CSV, JSONL, COCO, elpv-dataset  ->  Labelled
+"""
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from inspection.errors import DataError
+from training.rows import GOOD, defects_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Sequence
 
     from inspection.recipe import Flip
+    from training.rows import Vote
 
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
+LONGEST_TEXT = 512  # of a path, a part, a lot
+FORMULA = re.compile(r"[=@]|[+-].*[(|!]")  # what a spreadsheet would run
+OK_NAMES = ("good", "ok", "pass", "gut", "normal", "nodefect", "no_defect")  # what others call it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelledRegion:
+    """Where an image shows a defect, as its source says it; see `training.regions.DefectRegion`.
+
+    Attributes:
+        mask: the mask's file, or a PNG's bytes where the source holds no file.
+        name: of the mask in the data set, with `/`.
+    """
+
+    defect: str
+    polygon: tuple[tuple[float, float], ...] = ()
+    mask: Path | bytes | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +48,10 @@ class LabelledFile:
     Attributes:
         file: where it lies now.
         name: its path inside the source, with `/`; its name in the data set.
+        size_px: (height, width) that the source says the image has.
+        mask_key: by which masks in folders are found: its path in its class's folder, without
+            suffix.
+        empty_masks: mask files that must hold nothing but 0.
     """
 
     file: Path
@@ -34,6 +63,19 @@ class LabelledFile:
     lot: str | None = None
     mould: str | None = None
     captured_at: str | None = None
+    station: str | None = None
+    view: str | None = None
+    annotator: str | None = None
+    votes: tuple[Vote, ...] = ()
+    regions: tuple[LabelledRegion, ...] = ()
+    size_px: tuple[int, int] | None = None
+    mask_key: str = ""
+    empty_masks: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        texts = (self.name, self.part, self.group, self.lot, self.mould, self.captured_at)
+        for text in (*texts, self.station, self.view, self.annotator):
+            check_text(text or "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +85,8 @@ class Labelled:
     Attributes:
         layout: what kind of source this is, in words.
         product: the product it belongs to, where the source knows it.
-        ignored: how many files were no images.
+        ignored: files that are no images.
+        stray: images that lie where no class is.
         notes: what a person should know of how parts and groups were found.
     """
 
@@ -55,8 +98,34 @@ class Labelled:
     origin: str = "not stated"
     modality: Literal["x-ray", "vision"] | None = None
     flips: tuple[Flip, ...] = ()
-    ignored: int = 0
+    ignored: tuple[str, ...] = ()
+    stray: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+def images_under(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The images at any depth, and the other files; both sorted. Hidden folders are left out."""
+    images: list[Path] = []
+    others: list[Path] = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            known = name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+            (images if known else others).append(Path(place) / name)
+    return images, others
+
+
+def classes_of(files: Iterable[LabelledFile]) -> tuple[str, ...]:
+    """The defect classes that labels and votes name, sorted.
+
+    Raises:
+        DataError: a name would not survive; see `check_class_name`.
+    """
+    said = {label for f in files for label in (f.label, *(vote.label for vote in f.votes))}
+    classes = sorted({name for label in said for name in defects_of(label)})
+    for name in classes:
+        check_class_name(name)
+    return tuple(classes)
 
 
 def refuse_shared_parts(
@@ -85,11 +154,33 @@ def check_class_name(name: str) -> None:
     """Refuse a class name that would not survive in a manifest, a label or a page.
 
     Raises:
-        DataError: it is empty, hidden, or holds a separator or a control character.
+        DataError: it is empty, hidden, or holds a separator or a control character; or it is
+            another word for good.
     """
     if not name or name != name.strip() or name.startswith("."):
         raise DataError(f"{name!r} cannot be a class name")
     if any(symbol in ";,/\\" or not symbol.isprintable() for symbol in name):
         raise DataError(f"class name {name!r}: `;`, `,`, `/` and `\\` cannot be used in it")
-    if name.lower() == "good" and name != "good":
-        raise DataError(f"class name {name!r}: good parts are called `good`, in small letters")
+    if name != GOOD and name.lower() in OK_NAMES:
+        raise DataError(
+            f"class name {name!r}: good parts are called `good`, in small letters",
+            remedy=f"Rename {name!r} to `good`; or, if it is a defect, give it another name.",
+        )
+    check_text(name)
+
+
+def check_text(text: str) -> None:
+    """Refuse a text that would harm a file, a page or a spreadsheet that it is shown in.
+
+    Raises:
+        DataError: it is very long, holds a control character, or reads as a formula.
+    """
+    if len(text) > LONGEST_TEXT:
+        raise DataError(f"{text[:40]!r}... has {len(text)} characters; {LONGEST_TEXT} are the most")
+    if any(ord(symbol) < 32 or ord(symbol) == 127 for symbol in text):
+        raise DataError(f"{text!r} holds a control character")
+    if FORMULA.match(text):
+        raise DataError(
+            f"{text!r} begins like a formula; a spreadsheet would run it",
+            remedy="Name it otherwise, at its source.",
+        )

@@ -26,6 +26,7 @@ from inspection.engines.backbones import (
 )
 from inspection.engines.network import (
     Architecture,
+    EvidenceHead,
     InspectionNetwork,
     create_network,
     export_onnx,
@@ -56,6 +57,7 @@ def small(**changes: object) -> Architecture:
 def awake(network: InspectionNetwork) -> InspectionNetwork:
     """With a head that says something."""
     generator = torch.Generator().manual_seed(3)
+    assert isinstance(network.head, EvidenceHead)
     with torch.no_grad():
         for layer in (network.head.outer, network.head.straight, network.novelty.whiten):
             layer.weight.normal_(0, 0.3, generator=generator)

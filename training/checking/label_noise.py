@@ -1,0 +1,192 @@
+"""Labels that the images speak against: confident learning on scores out of the fold.
+
+    fit and calibration images -> frozen features -> grouped folds -> logistic regression
+        -> probability of each label from a model that never saw the image's group -> cleanlab
+
+The test side of the split is left out: who corrects its labels by a model's opinion measures how
+well the model agrees with itself.
+
+    Northcutt, Jiang, Chuang 2021: Confident learning: estimating uncertainty in dataset labels,
+        Journal of Artificial Intelligence Research 70, 1373-1411.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from inspection.errors import DataError
+from training.checking.findings import Case, Finding
+from training.rows import GOOD, counted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from training.duplicates import Pair
+    from training.manifest import Manifest
+
+    Progress = Callable[[str, int, int], None]
+
+SIZE_PX = (224, 224)  # enough to tell which labels are odd, at half the time of training's 300
+FOLDS = 5
+LEAST = 5  # images and groups that a label needs to be learnt from
+COMPONENTS = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoiseCheck:
+    """What was looked at, in words, and what was found."""
+
+    said: str
+    findings: tuple[Finding, ...] = ()
+
+
+def find_label_noise(
+    manifest: Manifest,
+    usable: Sequence[bool],
+    pairs: Sequence[Pair],
+    *,
+    size_px: tuple[int, int] = SIZE_PX,
+    progress: Progress,
+) -> NoiseCheck:
+    """Images whose label is unlikely by models that were fitted on other groups.
+
+    Args:
+        manifest: the set.
+        usable: (N,) whether the row's image can be read and fits the set's recipe.
+        pairs: images that are one exposure twice; they stay in one fold.
+        size_px: (height, width) that the features are taken at.
+        progress: told of the features.
+    """
+    side, where = _training_side(manifest, pairs)
+    labels = [";".join(row.defects) or GOOD for row in manifest.rows]
+    units = _units(manifest, pairs)
+    rows = [i for i in side if usable[i]]
+    common = _learnable(rows, labels, units)
+    rows = [i for i in rows if labels[i] in common]
+    if len(common) < 2:
+        return NoiseCheck(
+            said="not looked for: it takes two labels, each with "
+            f"{LEAST} training images in {LEAST} groups"
+        )
+    features = _features(manifest, rows, size_px, progress)
+    names = sorted(common)
+    wanted = np.array([names.index(labels[i]) for i in rows])
+    scores = _out_of_fold(features, wanted, units[rows], len(names))
+    said = f"{counted(len(rows), 'image')} {where}; {FOLDS} folds by group, features of the "
+    said += "preset fast"
+    left_out = sorted(set(labels) - common)
+    if left_out:
+        said += f"; too few images of {', '.join(left_out)} to tell"
+    cases = _cases(manifest, rows, names, wanted, scores)
+    if not cases:
+        return NoiseCheck(said=said)
+    finding = Finding(
+        severity="warning",
+        code="label-noise",
+        text=f"{counted(len(cases), 'label')} that the images speak against, of {len(rows)} "
+        "training images looked at.",
+        remedy="Look at the worst first and fill in new_label in review.csv where the label is "
+        "wrong; leave it empty where it is right. This is a model's opinion, not a verdict.",
+        cases=cases,
+    )
+    return NoiseCheck(said=said, findings=(finding,))
+
+
+def _training_side(manifest: Manifest, pairs: Sequence[Pair]) -> tuple[list[int], str]:
+    """The rows that may be looked at, and which these are, in words."""
+    from training.split import split
+
+    try:
+        made = split(manifest, seed=0, pairs=pairs)
+    except DataError:
+        return list(range(len(manifest.rows))), "(all: the set is too small to be divided)"
+    rows = np.concatenate([made.fit, made.calibrate])
+    return sorted(rows.tolist()), "of the sides fit and calibrate; the test side was left out"
+
+
+def _units(manifest: Manifest, pairs: Sequence[Pair]) -> NDArray[np.int64]:
+    """(N,) what each row stays in one fold with."""
+    from training.grouping import choose_grouping, find_units
+
+    return find_units(manifest, choose_grouping(manifest, None), pairs, whole=False).of_row
+
+
+def _learnable(rows: Sequence[int], labels: Sequence[str], units: NDArray[np.int64]) -> set[str]:
+    images = Counter(labels[i] for i in rows)
+    groups = {name: len({int(units[i]) for i in rows if labels[i] == name}) for name in images}
+    return {name for name in images if min(images[name], groups[name]) >= LEAST}
+
+
+def _features(
+    manifest: Manifest, rows: Sequence[int], size_px: tuple[int, int], progress: Progress
+) -> NDArray[np.float32]:
+    """(n, 2 C) mean and maximum over the cells of the frozen backbone."""
+    from training.features import extract_features
+    from training.fit import FitSettings
+    from training.images import PreparedImages
+    from training.recipe_for import recipe_for
+
+    recipe = recipe_for(manifest, input_size_px=size_px)
+    settings = FitSettings(
+        input_size_px=recipe.input_size_px, window=recipe.window, channels=recipe.channels
+    )
+    images = PreparedImages(manifest, recipe, rows)
+    cells = extract_features(images, settings, progress=progress).cells
+    mean = cells.mean(axis=(1, 2), dtype=np.float32)
+    return np.concatenate([mean, cells.max(axis=(1, 2)).astype(np.float32)], axis=1)
+
+
+def _out_of_fold(
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    units: NDArray[np.int64],
+    classes: int,
+) -> NDArray[np.float64]:
+    """(n, K) probability of each label, from a model that saw nothing of the row's group."""
+    from sklearn.decomposition import PCA
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedGroupKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    scores = np.full((len(labels), classes), 1e-6)
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
+    for fit, test in folds.split(features, labels, units):
+        if len(set(labels[fit].tolist())) < 2 or not len(test):
+            scores[test] = 1 / classes
+            continue
+        model = make_pipeline(
+            StandardScaler(),
+            PCA(min(COMPONENTS, len(fit) // 2, features.shape[1]), random_state=0),
+            LogisticRegression(C=0.05, max_iter=1000),
+        )
+        model.fit(features[fit], labels[fit])
+        scores[np.ix_(test, model[-1].classes_)] = model.predict_proba(features[test])
+    return np.asarray(scores / scores.sum(axis=1, keepdims=True))
+
+
+def _cases(
+    manifest: Manifest,
+    rows: Sequence[int],
+    names: Sequence[str],
+    labels: NDArray[np.int64],
+    scores: NDArray[np.float64],
+) -> tuple[Case, ...]:
+    from cleanlab.filter import find_label_issues
+
+    ranked = find_label_issues(labels, scores, return_indices_ranked_by="self_confidence", n_jobs=1)
+    cases = []
+    for i in ranked.tolist():
+        row = manifest.rows[rows[i]]
+        likely = names[int(scores[i].argmax())]
+        said = f"{names[labels[i]]}: {scores[i, labels[i]]:.0%}, {likely}: {scores[i].max():.0%}"
+        if row.probability is not None and 0 < row.probability < 1:
+            said += f"; the annotators were not sure ({row.probability:.2f} that it is bad)"
+        cases.append(Case(rows=(rows[i],), said=said, suggested=likely))
+    return tuple(cases)
