@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from training.data.rows import Row
 from training.importing import Import, describe, plan, survey, write_set
 from training.manifest import ImageFacts, Manifest
-from training.rows import Row
 from training.sources.folders import read_folders
 
 if TYPE_CHECKING:

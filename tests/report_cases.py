@@ -9,11 +9,11 @@ import numpy as np
 from inspection.engine import Prediction
 from inspection.verdict import Calibration
 from tests.labelled_sets import bare_manifest
-from training.curve_bands import curve_bands, score_histograms
+from training.data.rows import Row
 from training.evaluate import Predicted, join_images, judge_images
-from training.evaluation import Evaluation, measure
+from training.measuring.evaluation import Evaluation, measure
+from training.measuring.precision import PrecisionStudy
 from training.operating_point import choose_limits
-from training.precision import PrecisionStudy
 from training.recipe_for import recipe_for
 from training.report import (
     Report,
@@ -23,8 +23,8 @@ from training.report import (
     limits_card,
     split_card,
 )
-from training.report_cards import Identity
-from training.rows import Row
+from training.reporting.curve_bands import curve_bands, score_histograms
+from training.reporting.report_cards import Identity
 from training.split import FRACTIONS, split
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from tests.labelled_sets import bare_manifest, write_png
 from tests.spot_model import part_image
+from training.data.rows import Row, file_sha256
 from training.manifest import ImageFacts, Manifest
-from training.rows import Row, file_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

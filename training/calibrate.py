@@ -6,8 +6,8 @@
                 1999, with the Newton method of H.-T. Lin, C.-J. Lin and R. C. Weng, "A note on
                 Platt's probabilistic outputs for support vector machines", Machine Learning 68,
                 2007
-    isotonic    see `training.calibrate_tables`
-    Venn-Abers  see `training.calibrate_tables`
+    isotonic    see `training.measuring.calibrate_tables`
+    Venn-Abers  see `training.measuring.calibrate_tables`
 
 A table has as many parameters as parts, so it must earn its place: it is tried only with
 `FEWEST_FOR_TABLE` parts of either kind, and taken only when its log loss on folds that it did not
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from inspection.verdict import Calibration, ScoreTable
-from training.calibrate_tables import fit_isotonic, fit_venn_abers
+from training.measuring.calibrate_tables import fit_isotonic, fit_venn_abers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from training.cli_check import check_data, relabel_set
-from training.cli_data import DATASETS, data, find_set, read_flips
-from training.cli_evaluate import evaluate
-from training.cli_options import (
+from training.commands.check import check_data, relabel_set
+from training.commands.data import DATASETS, data, find_set, read_flips
+from training.commands.evaluate import evaluate
+from training.commands.options import (
     WEIGHTS,
     FirstPage,
     leaks_told,
@@ -26,8 +26,8 @@ from training.cli_options import (
     read_share,
     read_size,
 )
-from training.cli_sets import list_sets, remove_set, show_set
-from training.cli_split import split_set
+from training.commands.sets import list_sets, remove_set, show_set
+from training.commands.split import split_set
 from training.places import require_writable
 
 if TYPE_CHECKING:
@@ -182,12 +182,12 @@ def train(
         raise click.UsageError("--backbone and --backbone-size say the same: give one of them")
     manifest = find_set(datasets_dir, name)  # before the large libraries, which take seconds
 
-    from training.cli_show import echo, show_trained
+    from training.commands.show import echo, show_trained
     from training.config import config_text, gather, settings_of
+    from training.fitting.resume import settings_to_resume
     from training.package import train as make
     from training.plan import resolve, resolve_values
     from training.progress import reporter
-    from training.resume import settings_to_resume
 
     wishes = gather(manifest, config=config, flags=_flags(options), assignments=assignments)
     if resume:
@@ -207,6 +207,8 @@ def train(
         told.say(f"split: {_sides(plan)}; {plan.split.why}")
         told.say(config_text(plan).rstrip())
         trained = make(plan, weights_dir, told)
+    if trained is None:  # one of several processes that fit together; the first one tells
+        return
     show_trained(trained)
     echo(f"{trained.package.folder}  next: inspection models promote {trained.package.reference}")
 
@@ -235,9 +237,9 @@ def _flags(options: dict[str, Any]) -> dict[str, Wish]:
 
 def _preview(resolved: Resolved, weights_dir: Path) -> None:
     """Write the contact sheet of what the network will see."""
-    from training.cli_show import echo
+    from training.commands.show import echo
+    from training.fitting.preview import write_preview
     from training.plan import taught
-    from training.preview import write_preview
 
     path = weights_dir / f"{resolved.model}-preview.png"
     require_writable(path.parent)

@@ -29,8 +29,9 @@ from pydantic import TypeAdapter, ValidationError
 from inspection.engines.backbones import DEFAULT_BACKBONE
 from inspection.errors import ConfigurationError
 from inspection.recipe import first_complaint
+from training.dividing.grouping import choose_grouping
+from training.dividing.saved_split import SPLIT_NAME, saved_split
 from training.fit import FitSettings
-from training.grouping import choose_grouping
 from training.plan import (
     DEFAULT_SIZE_PX,
     EPOCHS,
@@ -40,7 +41,6 @@ from training.plan import (
     Resolved,
     TrainSettings,
 )
-from training.saved_split import SPLIT_NAME, saved_split
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -1,7 +1,7 @@
 """What a packaged model does to parts it has not seen.
 
     rows -> decode, prepare (as serving) -> Engine.infer -> decide (as serving) -> images -> parts
-         -> training.evaluation, training.heatmap_quality
+         -> training.measuring.evaluation, training.measuring.heatmap_quality
 
 An image is judged exactly as the server would judge it. A part that several images show is as bad
 as its worst image: it fails when one fails, and passes when all pass.
@@ -16,13 +16,13 @@ import numpy as np
 
 from inspection.errors import DataError
 from inspection.verdict import decide
-from training.evaluation import WORST_FIRST, Evaluation, PartResult, measure
-from training.good_only import CLASSES as ANOMALY_CLASSES
-from training.good_only import as_anomaly
-from training.heatmap_quality import heatmap_quality
-from training.images import PreparedImages
-from training.intervals import number_groups
-from training.metrics import Figure
+from training.data.good_only import CLASSES as ANOMALY_CLASSES
+from training.data.good_only import as_anomaly
+from training.data.images import PreparedImages
+from training.measuring.evaluation import WORST_FIRST, Evaluation, PartResult, measure
+from training.measuring.heatmap_quality import heatmap_quality
+from training.measuring.intervals import number_groups
+from training.measuring.metrics import Figure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

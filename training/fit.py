@@ -25,13 +25,19 @@ from inspection.engines.network import (
     pool_evidence,
 )
 from inspection.errors import InputError
-from training.features import FeatureCache, Images, extract_features, extract_with
-from training.fit_anomaly import fit_memory
-from training.fit_context import fit_context
-from training.fit_head import describe_rows, fit_head, fit_novelty, fit_whitening, reproducible
-from training.fit_masks import checked_masks, on_cells
-from training.fit_settings import FitSettings
-from training.fit_tuned import Known, Tuned, describe_images, fine_tune, tunes_in_place
+from training.fitting.features import FeatureCache, Images, extract_features, extract_with
+from training.fitting.fit_anomaly import fit_memory
+from training.fitting.fit_context import fit_context
+from training.fitting.fit_head import (
+    describe_rows,
+    fit_head,
+    fit_novelty,
+    fit_whitening,
+    reproducible,
+)
+from training.fitting.fit_masks import checked_masks, on_cells
+from training.fitting.fit_settings import FitSettings
+from training.fitting.fit_tuned import Known, Tuned, describe_images, fine_tune, tunes_in_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,8 +45,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from training.checkpoint import RunFolder
-    from training.stages import EarlyAnswers
+    from training.fitting.checkpoint import RunFolder
+    from training.fitting.stages import EarlyAnswers
 
     Progress = Callable[[str, int, int], None]
 

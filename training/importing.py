@@ -3,7 +3,7 @@
     Labelled -> survey (decode every image) -> plan: Manifest, files to copy, what changes
              -> write_set: nothing (the same is there), or the next revision
 
-What is written, and that it is written whole or not at all, is in `training.revisions`.
+What is written, and that it is written whole or not at all, is in `training.data.revisions`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,17 @@ from typing import TYPE_CHECKING, Literal
 
 from inspection.errors import DataError, RecipeError
 from inspection.package import check_model_name
+from training.data.regions import DefectRegion
+from training.data.revisions import (
+    Changes,
+    NewFile,
+    bring_back,
+    changes_between,
+    clean_leftovers,
+    write_revision,
+)
+from training.data.rows import FIELDS, Row, file_sha256, listed
+from training.data.survey import Survey, colour, survey
 from training.manifest import (
     DESCRIPTION_NAME,
     Manifest,
@@ -25,17 +36,6 @@ from training.manifest import (
     read_manifest,
     revision_numbers,
 )
-from training.regions import DefectRegion
-from training.revisions import (
-    Changes,
-    NewFile,
-    bring_back,
-    changes_between,
-    clean_leftovers,
-    write_revision,
-)
-from training.rows import FIELDS, Row, file_sha256, listed
-from training.survey import Survey, colour, survey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -30,8 +30,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from inspection.errors import DataError
 from inspection.recipe import Flip, first_complaint
-from training.regions import dump_regions, parse_regions
-from training.rows import (
+from training.data.regions import dump_regions, parse_regions
+from training.data.rows import (
     GOOD,
     Row,
     check_rows,

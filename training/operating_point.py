@@ -3,8 +3,8 @@
     probabilities of calibration parts -> novelty limit -> pass limit (escape bound) -> fail limit
 
 The wanted escape rate steers the pass limit; or, with costs, both limits are the cheapest. What
-they then hold is measured on test parts (`training.certify`); the certificate made here is of the
-calibration parts, and stands in until that is done.
+they then hold is measured on test parts (`training.measuring.certify`); the certificate made here
+is of the calibration parts, and stands in until that is done.
 
 Why the pass limit may be chosen and bounded on the same parts. Let the n bad calibration parts be
 independent and put the limit at the (j+1)-th smallest of their probabilities, so that j of them
@@ -35,16 +35,16 @@ import numpy as np
 
 from inspection.errors import DataError
 from inspection.verdict import Certificate, OperatingPoint
-from training.costs import cheapest_limits
-from training.intervals import EscapeBound, GroupBootstrap, escape_bound, parts_needed
-from training.rows import counted
+from training.data.rows import counted
+from training.measuring.costs import cheapest_limits
+from training.measuring.intervals import EscapeBound, GroupBootstrap, escape_bound, parts_needed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from training.costs import Costs
+    from training.measuring.costs import Costs
 
 CONFIDENCE = 0.95
 NOVELTY_QUANTILE = 0.995

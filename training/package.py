@@ -13,6 +13,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,25 +23,26 @@ from inspection.engines.export import export_onnx
 from inspection.engines.network import save_network
 from inspection.engines.openvino import OpenVinoEngine
 from inspection.package import ModelPackage, Precision, next_version, write_package
-from training.agreement import GOOD_SAMPLE, study_agreement
 from training.calibrate import calibrate
-from training.certify import certify
-from training.checkpoint import RunFolder
-from training.comparison import compare_random
+from training.data.good_only import good_rows
+from training.data.images import PreparedImages
+from training.data.regions import prepared_masks
 from training.evaluate import Evaluation, Predicted, measure_predicted, part_arrays, predict
-from training.features import FeatureCache
 from training.fit import FitResult, extract_features, fit
-from training.good_only import good_rows
-from training.images import PreparedImages
-from training.intervals import number_groups
+from training.fitting.checkpoint import RunFolder
+from training.fitting.features import FeatureCache
+from training.fitting.ranks import is_leader
+from training.fitting.resume import RUNS_NAME, keep_settings
 from training.manifest import verify_images
+from training.measuring.agreement import GOOD_SAMPLE, study_agreement
+from training.measuring.certify import certify
+from training.measuring.comparison import compare_random
+from training.measuring.intervals import number_groups
+from training.measuring.operating_point_good import calibrate_good_only, choose_limits_good_only
+from training.measuring.precision import study_precision
 from training.operating_point import choose_limits
-from training.operating_point_good import calibrate_good_only, choose_limits_good_only
 from training.package_files import Judged, blank_document, made_report, package_files, write_next
 from training.places import require_writable
-from training.precision import study_precision
-from training.regions import prepared_masks
-from training.resume import RUNS_NAME, keep_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -82,8 +84,10 @@ class Clock:
         self.seconds[step] = round(self.seconds.get(step, 0.0) + spent, 2)
 
 
-def train(plan: Plan, weights: Path, reporter: Reporter) -> Trained:
+def train(plan: Plan, weights: Path, reporter: Reporter) -> Trained | None:
     """Make the next version of a model under `weights`.
+
+    Returns None in a process that only helps another one to fit (`torchrun`).
 
     Raises:
         InspectionError: whatever is wrong with images, disk or engine; no package is left behind,
@@ -102,6 +106,8 @@ def train(plan: Plan, weights: Path, reporter: Reporter) -> Trained:
             features = extract_features(images, plan.fitting, progress=reporter.progress)
     with clock("fit"):
         result = _fit(plan, rows, features, run, reporter)
+    if not is_leader():
+        return None
     with tempfile.TemporaryDirectory(prefix="inspection-train-") as scratch:
         folder = Path(scratch)
         with clock("export"):
@@ -169,17 +175,25 @@ def _fit_rows(plan: Plan) -> NDArray[np.int64]:
     return plan.split.fit
 
 
-def _run_folder(plan: Plan, weights: Path) -> RunFolder:
-    """Where a long training leaves its checkpoints, and finds them again."""
+def _run_folder(plan: Plan, weights: Path) -> RunFolder | None:
+    """Where a long training leaves its checkpoints, and finds them again.
+
+    Of several processes the leader alone begins one; the others only read what is gone on from.
+    """
+    if not is_leader() and not plan.settings.resume:
+        return None
     identity = {
         "data": plan.manifest.digest,
         "split": plan.split.digest,
         "recipe": plan.recipe.digest,
         "settings": plan.fitting,
+        "cores": plan.fitting.cores,
+        "versions": f"{version('inspection')}, torch {version('torch')}",
     }
     runs = weights / plan.model / RUNS_NAME
     run = RunFolder.open(runs, identity, resume=plan.settings.resume)
-    keep_settings(plan, run.folder)
+    if is_leader():
+        keep_settings(plan, run.folder)
     return run
 
 

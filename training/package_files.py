@@ -21,12 +21,13 @@ from inspection.golden import FILE_NAME as GOLDEN_NAME
 from inspection.golden import Golden
 from inspection.package import PackageDocument, next_version, write_package
 from inspection.verdict import Calibration, Certificate, OperatingPoint
-from training.comparison import comparison_report
 from training.config import CONFIG_NAME, resolved_toml
-from training.curve_bands import curve_bands, score_histograms
-from training.duplicates import perceptual_hashes
-from training.evaluation import part_csv_bytes
-from training.images import PreparedImages
+from training.data.images import PreparedImages
+from training.dividing.duplicates import perceptual_hashes
+from training.dividing.sides import SPLIT_NAME
+from training.dividing.split_file import split_csv_bytes
+from training.measuring.comparison import comparison_report
+from training.measuring.evaluation import part_csv_bytes
 from training.plan import plan_settings
 from training.report import (
     Report,
@@ -39,10 +40,9 @@ from training.report import (
     report_bytes,
     split_card,
 )
-from training.report_page.page import render_report
-from training.report_page.pictures import take_pictures
-from training.sides import SPLIT_NAME
-from training.split_file import split_csv_bytes
+from training.reporting.curve_bands import curve_bands, score_histograms
+from training.reporting.report_page.page import render_report
+from training.reporting.report_page.pictures import take_pictures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -55,9 +55,9 @@ if TYPE_CHECKING:
     from training.calibrate import Calibrated
     from training.evaluate import Evaluation, Predicted
     from training.fit import FitResult
+    from training.measuring.precision import PrecisionStudy
     from training.operating_point import Chosen
     from training.plan import Plan
-    from training.precision import PrecisionStudy
 
 TEST_NAME = "test.csv"
 

@@ -18,18 +18,18 @@ import numpy as np
 from inspection.engines.backbones import DEFAULT_BACKBONE
 from inspection.errors import ConfigurationError, DataError
 from inspection.recipe import Flip
-from training.costs import Costs
-from training.duplicates import Pair, near_duplicates
+from training.data.good_only import as_anomaly
+from training.data.rows import counted, listed
+from training.data.taught import grouped_as
+from training.dividing.duplicates import Pair, near_duplicates
+from training.dividing.grouping import group_names
+from training.dividing.leaks import refuse_leaks
+from training.dividing.saved_split import saved_split
+from training.dividing.split_file import split_from_file
 from training.fit import FitSettings
-from training.good_only import as_anomaly
-from training.grouping import group_names
-from training.leaks import refuse_leaks
+from training.measuring.costs import Costs
 from training.recipe_for import recipe_for
-from training.rows import counted, listed
-from training.saved_split import saved_split
 from training.split import FRACTIONS, Split, split
-from training.split_file import split_from_file
-from training.taught import grouped_as
 
 if TYPE_CHECKING:
     from collections.abc import Callable

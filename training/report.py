@@ -25,9 +25,10 @@ from inspection.agreement import Agreement
 from inspection.errors import DataError
 from inspection.recipe import first_complaint
 from inspection.verdict import Certificate
-from training.leaks import leaks
-from training.precision import PrecisionStudy
-from training.report_cards import (
+from training.data.rows import counted
+from training.dividing.leaks import leaks
+from training.measuring.precision import PrecisionStudy
+from training.reporting.report_cards import (
     Bands,
     CalibrationCard,
     DataCard,
@@ -39,16 +40,15 @@ from training.report_cards import (
     SideCard,
     SplitCard,
 )
-from training.rows import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from inspection.package import ModelPackage, PackageDocument
     from training.calibrate import Calibrated
-    from training.duplicates import Pair
-    from training.evaluation import Evaluation
+    from training.dividing.duplicates import Pair
     from training.manifest import Manifest
+    from training.measuring.evaluation import Evaluation
     from training.operating_point import Chosen
     from training.split import Split
 

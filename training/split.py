@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from inspection.errors import DataError
-from training.grouping import Field, Grouping, choose_grouping, find_units
+from training.dividing.grouping import Field, Grouping, choose_grouping, find_units
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from training.duplicates import Pair
-    from training.grouping import Units
+    from training.dividing.duplicates import Pair
+    from training.dividing.grouping import Units
     from training.manifest import Manifest
 
 By = Literal["group", "part-random", "file"]

@@ -44,8 +44,8 @@ from inspection.engines.backbones import (  # noqa: E402
     find_weights,
 )
 from inspection.engines.network import pool_evidence  # noqa: E402
-from training.features import FeatureCache, extract_features  # noqa: E402
 from training.fit import FitSettings, fit  # noqa: E402
+from training.fitting.features import FeatureCache, extract_features  # noqa: E402
 
 SIZE_PX = (300, 300)
 GROUP_SIZE = 60

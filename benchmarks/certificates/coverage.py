@@ -34,9 +34,9 @@ from scipy import special
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent.parent))
 
-from training.certify import certify  # noqa: E402
-from training.evaluation import PartResult  # noqa: E402
-from training.intervals import clopper_pearson  # noqa: E402
+from training.measuring.certify import certify  # noqa: E402
+from training.measuring.evaluation import PartResult  # noqa: E402
+from training.measuring.intervals import clopper_pearson  # noqa: E402
 from training.operating_point import choose_limits  # noqa: E402
 
 if TYPE_CHECKING:

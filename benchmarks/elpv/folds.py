@@ -48,10 +48,10 @@ sys.path.insert(0, str(HERE.parent.parent))
 
 from inspection.engines.network import InspectionNetwork, create_network, on_grid  # noqa: E402
 from training.calibrate import fit_platt  # noqa: E402
-from training.early import extract_early  # noqa: E402
-from training.features import FeatureCache, extract_features  # noqa: E402
 from training.fit import FitResult, FitSettings, fit  # noqa: E402
-from training.stages import EarlyAnswers  # noqa: E402
+from training.fitting.early import extract_early  # noqa: E402
+from training.fitting.features import FeatureCache, extract_features  # noqa: E402
+from training.fitting.stages import EarlyAnswers  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,22 +9,23 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from inspection.engines.openvino import OpenVinoEngine
 from inspection.errors import EngineError
+from inspection.golden import FILE_NAME, Golden
 from inspection.pipeline import Line
 from inspection.registry import Registry
 from serving.app import warm_engine
 from serving.batching import BatchingEngine
 from tests.live_server import Live, promoted_spot, running, serial, settings_in
-from tests.spot_model import part_png, write_spot_package
+from tests.spot_model import part_png, spot_graph, write_spot_package
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from inspection.engine import Engine, Prediction
@@ -121,6 +122,19 @@ def test_a_package_that_does_not_work_leaves_the_old_one_judging(site: Path) -> 
         until(lambda: version(live) == 2)
         assert not product(live)["pending"]
         assert "cannot" not in ready(live)[1]
+
+
+def test_a_model_that_answers_otherwise_than_it_was_measured_does_not_serve(site: Path) -> None:
+    weights = site / "weights"
+    image = np.full((1, 64, 64), 150, np.float32)  # near the middle, where the gain shows
+    measured = OpenVinoEngine(spot_graph(gain=-5.0))
+    golden = Golden.of([image], measured.infer([image])).as_bytes()
+    with running(settings_in(site)) as live:
+        wrong = write_spot_package(weights, model="spot-kn-42", more={FILE_NAME: golden})
+        Registry(weights).promote(wrong.reference, accept_risk="as in a test")
+        until(lambda: "does not answer golden image 1 of 1" in ready(live)[1])
+        assert version(live) == 1
+        assert live.post(GOOD, capture_id="old").json()["model"]["version"] == 1
 
 
 def test_a_product_that_is_promoted_later_is_served_without_a_restart(site: Path) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from inspection.verdict import Calibration, ScoreTable
 from training.calibrate import calibrate, fit_platt
-from training.calibrate_tables import fit_isotonic, fit_venn_abers, pooled
+from training.measuring.calibrate_tables import fit_isotonic, fit_venn_abers, pooled
 
 Fit = Callable[
     [NDArray[np.float64], NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]

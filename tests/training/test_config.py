@@ -23,9 +23,9 @@ from training.config import (
     resolved_toml,
     settings_of,
 )
-from training.costs import Costs
 from training.fit import FitSettings
 from training.manifest import Manifest
+from training.measuring.costs import Costs
 from training.plan import NO_WISH, Plan, TrainSettings, resolve_values
 from training.split import split
 

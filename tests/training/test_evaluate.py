@@ -18,12 +18,12 @@ from inspection.recipe import prepare
 from inspection.verdict import Disposition, decide
 from tests.labelled_sets import bare_manifest, write_png
 from tests.spot_model import part_image, write_spot_package
-from training.cli_show import show_figures
+from training.commands.show import show_figures
+from training.data.images import PreparedImages
+from training.data.rows import Row, file_sha256
 from training.evaluate import Evaluation, PartResult, evaluate, measure
-from training.images import PreparedImages
-from training.intervals import clopper_pearson
 from training.manifest import ImageFacts, Manifest
-from training.rows import Row, file_sha256
+from training.measuring.intervals import clopper_pearson
 
 # What the spot model says of these kinds is known: pass, fail, review, review.
 KINDS = ("good", "bad", "unsure", "novel")

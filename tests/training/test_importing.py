@@ -26,9 +26,9 @@ from tests.labelled_sets import (
     write_folders,
     write_png,
 )
+from training.data.revisions import STAGE, remove_revision, write_revision, writing
 from training.importing import plan, survey, write_set
 from training.manifest import read_manifest, revision_numbers, write_manifest
-from training.revisions import STAGE, remove_revision, write_revision, writing
 from training.sources.folders import read_folders
 from training.sources.table import read_table
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from inspection.errors import DataError
 from tests.labelled_sets import bare_manifest, bare_rows, import_folders, write_folders
+from training.data.rows import COLUMNS, Row, parse_rows, rows_as_csv
 from training.manifest import Manifest, read_manifest, write_manifest
-from training.rows import COLUMNS, Row, parse_rows, rows_as_csv
 
 
 @pytest.fixture

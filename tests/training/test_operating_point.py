@@ -13,7 +13,7 @@ from inspection.engine import Prediction
 from inspection.errors import DataError
 from inspection.recipe import Recipe
 from inspection.verdict import Calibration, decide
-from training.intervals import parts_needed, upper_bound
+from training.measuring.intervals import parts_needed, upper_bound
 from training.operating_point import FEWEST_BAD, Chosen, choose_limits, novelty_quantile
 from training.report import in_words
 

@@ -17,16 +17,16 @@ from inspection.errors import ConfigurationError, DataError, RecipeError
 from inspection.package import ModelPackage, load_package
 from inspection.recipe import dump_recipe
 from tests.labelled_sets import import_folders, write_folders, write_png
+from training.dividing.sides import side_to_judge
 from training.evaluate import evaluate, predict
 from training.manifest import Manifest, write_manifest
+from training.measuring.precision import study_precision
 from training.package import Trained, train
 from training.package_files import write_next
 from training.plan import Plan, TrainSettings, resolve
-from training.precision import study_precision
 from training.progress import Silent
 from training.recipe_for import recipe_for
 from training.report import read_report, report_schema
-from training.sides import side_to_judge
 
 SETTINGS = TrainSettings(
     seed=3,
@@ -56,7 +56,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(plan: Plan, weights: Path) -> Trained:
-    return train(plan, weights, Silent())
+    made = train(plan, weights, Silent())
+    assert made is not None
+    return made
 
 
 def test_the_package_holds_and_says_what_it_was_made_from(

@@ -15,7 +15,7 @@ from inspection.package import CONTENT, PackageDocument, write_package
 from inspection.recipe import Recipe
 from inspection.verdict import Calibration, OperatingPoint
 from tests.report_cases import plates_report
-from training.cli_show import MOST_WARNINGS, WIDTH, summary_lines
+from training.commands.show import MOST_WARNINGS, WIDTH, summary_lines
 from training.report import (
     Report,
     certificate_of,
@@ -24,7 +24,7 @@ from training.report import (
     report_schema,
     settings_card,
 )
-from training.report_page.page import render_report
+from training.reporting.report_page.page import render_report
 
 FIGURE = {
     "value": 0.1,

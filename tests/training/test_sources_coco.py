@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from inspection.errors import DataError
 from tests.labelled_sets import planned, silent, stored, write_png
+from training.data.regions import region_masks
 from training.importing import survey
 from training.manifest import Manifest, read_manifest
-from training.regions import region_masks
 from training.sources.coco import decode_run_lengths, read_coco
 
 SIZE = (20, 24)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from inspection.errors import DataError
 from tests.labelled_sets import stored, write_folders, write_png
+from training.data.regions import region_masks
+from training.data.rows import Vote
 from training.manifest import read_manifest
-from training.regions import region_masks
-from training.rows import Vote
 from training.sources.choose import Asked, read_source
 from training.sources.lines import read_lines
 from training.sources.table import read_table

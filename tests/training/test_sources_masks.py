@@ -9,9 +9,9 @@ import pytest
 
 from inspection.errors import DataError
 from tests.labelled_sets import plate, silent, stored, told, write_folders, write_png
+from training.data.regions import region_masks
 from training.importing import survey
 from training.manifest import read_manifest, verify_images
-from training.regions import region_masks
 from training.sources import Labelled
 from training.sources.choose import Asked, kind_of, read_source
 from training.sources.folders import read_folders

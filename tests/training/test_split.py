@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from inspection.errors import DataError
 from tests.labelled_sets import bare_manifest, bare_rows
-from training.duplicates import Pair
-from training.grouping import choose_grouping, group_names
-from training.leaks import leaks
+from training.dividing.duplicates import Pair
+from training.dividing.grouping import choose_grouping, group_names
+from training.dividing.leaks import leaks
 from training.manifest import Manifest
 from training.split import SIDES, Split, former_split, kfold, split
 

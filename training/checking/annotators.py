@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from training.checking.findings import Case, Finding
-from training.intervals import percentiles
-from training.rows import counted
-from training.statistics import Kappa, cohen_kappa, fleiss_kappa
+from training.data.rows import counted
+from training.measuring.intervals import percentiles
+from training.measuring.statistics import Kappa, cohen_kappa, fleiss_kappa
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from training.data.rows import Row
     from training.manifest import Manifest
-    from training.rows import Row
 
 GOOD_AGREEMENT = 0.75  # kappa; AIAG, Measurement Systems Analysis, 4th edition, page 137
 POOR_AGREEMENT = 0.40  # the same

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from training.checking.findings import Case, Finding
-from training.intervals import parts_needed, upper_bound
-from training.rows import counted
+from training.data.rows import counted
+from training.measuring.intervals import parts_needed, upper_bound
 from training.split import FRACTIONS
 
 if TYPE_CHECKING:

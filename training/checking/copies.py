@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from training.checking.findings import Case, Finding
-from training.rows import counted
+from training.data.rows import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from training.duplicates import Pair
+    from training.dividing.duplicates import Pair
     from training.manifest import Manifest
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from inspection.errors import ImageError
 from inspection.frame import decode_image
 from training.checking.findings import Case, Finding
-from training.rows import counted
+from training.data.rows import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

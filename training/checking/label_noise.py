@@ -20,14 +20,14 @@ import numpy as np
 
 from inspection.errors import DataError
 from training.checking.findings import Case, Finding
-from training.rows import GOOD, counted
+from training.data.rows import GOOD, counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from training.duplicates import Pair
+    from training.dividing.duplicates import Pair
     from training.manifest import Manifest
 
     Progress = Callable[[str, int, int], None]
@@ -112,7 +112,7 @@ def _training_side(manifest: Manifest, pairs: Sequence[Pair]) -> tuple[list[int]
 
 def _units(manifest: Manifest, pairs: Sequence[Pair]) -> NDArray[np.int64]:
     """(N,) what each row stays in one fold with."""
-    from training.grouping import choose_grouping, find_units
+    from training.dividing.grouping import choose_grouping, find_units
 
     return find_units(manifest, choose_grouping(manifest, None), pairs, whole=False).of_row
 
@@ -127,9 +127,9 @@ def _features(
     manifest: Manifest, rows: Sequence[int], size_px: tuple[int, int], progress: Progress
 ) -> NDArray[np.float32]:
     """(n, 2 C) mean and maximum over the cells of the frozen backbone."""
-    from training.features import extract_features
+    from training.data.images import PreparedImages
     from training.fit import FitSettings
-    from training.images import PreparedImages
+    from training.fitting.features import extract_features
     from training.recipe_for import recipe_for
 
     recipe = recipe_for(manifest, input_size_px=size_px)

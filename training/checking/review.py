@@ -14,15 +14,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from inspection.errors import DataError
-from training.rows import GOOD, listed
+from training.data.rows import GOOD, listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from training.checking.findings import Check
+    from training.data.rows import Row
     from training.manifest import Manifest
-    from training.rows import Row
 
 COLUMNS = ("path", "sha256", "label", "suggested", "finding", "new_label")
 EXCLUDE = "exclude"

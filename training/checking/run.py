@@ -13,7 +13,7 @@ from training.checking.copies import find_copies
 from training.checking.files import find_broken, find_outliers, look_at_files
 from training.checking.findings import Check, worst_first
 from training.checking.label_noise import SIZE_PX, find_label_noise
-from training.duplicates import find_likenesses
+from training.dividing.duplicates import find_likenesses
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from inspection.errors import DataError
-from training.rows import GOOD, defects_of
+from training.data.rows import GOOD, defects_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from inspection.recipe import Flip
-    from training.rows import Vote
+    from training.data.rows import Vote
 
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 LONGEST_TEXT = 512  # of a path, a part, a lot
@@ -28,7 +28,7 @@ OK_NAMES = ("good", "ok", "pass", "gut", "normal", "nodefect", "no_defect")  # w
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelledRegion:
-    """Where an image shows a defect, as its source says it; see `training.regions.DefectRegion`.
+    """Where an image shows a defect, as its source says it; see `training.data.regions`.
 
     Attributes:
         mask: the mask's file, or a PNG's bytes where the source holds no file.
@@ -43,7 +43,7 @@ class LabelledRegion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelledFile:
-    """One image and what its source says about it; see `training.rows.Row`.
+    """One image and what its source says about it; see `training.data.rows.Row`.
 
     Attributes:
         file: where it lies now.

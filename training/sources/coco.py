@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspection.errors import DataError
-from training.rows import listed
+from training.data.rows import listed
 from training.sources import Labelled, LabelledRegion, check_class_name
 from training.sources.entries import Entry, joined, labelled_entries
 from training.sources.lines import FAR_PX, box_polygon, field_texts, read_object

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from inspection.box import install_command
 from inspection.errors import DataError, MissingExtra
-from training.rows import GOOD
+from training.data.rows import GOOD
 from training.sources import Labelled, LabelledFile
 
 PRODUCT = "elpv-cell"

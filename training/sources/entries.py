@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from inspection.errors import DataError
-from training.rows import FIELDS, GOOD, Vote, check_label, defects_of, listed, of_votes
+from training.data.rows import FIELDS, GOOD, Vote, check_label, defects_of, listed, of_votes
 from training.sources import (
     Labelled,
     LabelledFile,

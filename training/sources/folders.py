@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from inspection.errors import DataError
-from training.rows import GOOD, check_label, defects_of
+from training.data.rows import GOOD, check_label, defects_of
 from training.sources import (
     IMAGE_SUFFIXES,
     OK_NAMES,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from inspection.errors import DataError
-from training.rows import listed
+from training.data.rows import listed
 from training.sources import LabelledRegion, check_class_name, images_under
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from inspection.errors import DataError
-from training.rows import listed
+from training.data.rows import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

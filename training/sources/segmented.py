@@ -17,8 +17,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from inspection.errors import DataError, ImageError
-from training.regions import read_mask
-from training.rows import GOOD, listed
+from training.data.regions import read_mask
+from training.data.rows import GOOD, listed
 from training.sources import (
     Labelled,
     LabelledFile,

@@ -1,0 +1,1 @@
+"""The verbs of training, as a person types them."""

@@ -1,0 +1,1 @@
+"""What a labelled set is made of: rows, regions, revisions, images."""

@@ -1,0 +1,1 @@
+"""Dividing a set so that nothing that belongs together stands on two sides."""

@@ -1,0 +1,1 @@
+"""Statistics, calibration, limits, and what is measured with them."""

@@ -1,0 +1,1 @@
+"""The report of a model, as data and as a page."""
