@@ -266,9 +266,11 @@ def load_package(folder: Path) -> ModelPackage:
     extra = {p.name for p in folder.iterdir()} - {*content, "package.toml", "package.sha256"}
     if extra:
         raise PackageDamaged(f"{folder / min(extra)} does not belong to the package")
-    recipe = parse_recipe(
-        _read(folder / "recipe.toml", at_most=MIB).decode(), source=f"{folder}/recipe.toml"
-    )
+    try:
+        text_of_recipe = _read(folder / "recipe.toml", at_most=MIB).decode()
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{folder / 'recipe.toml'}: not UTF-8: {error}") from error
+    recipe = parse_recipe(text_of_recipe, source=f"{folder}/recipe.toml")
     slopes, limits = document.calibration.slope, document.operating_point.pass_below
     if {len(slopes), len(limits)} != {len(recipe.classes)}:
         raise PackageDamaged(f"{folder}: recipe, calibration and limits differ in classes")

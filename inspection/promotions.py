@@ -9,9 +9,9 @@ before it and what is retired are views over the lines.
 from __future__ import annotations
 
 import fcntl
-import getpass
 import hashlib
 import os
+import pwd
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -201,10 +201,13 @@ def retirement(line: Promotion) -> str:
 
 
 def whoever() -> str:
-    """The user's name; in a container whose user has none, the number."""
+    """The account's name as the system knows it; in a container whose user has none, the number.
+
+    Never what the environment says: anybody can set `LOGNAME`.
+    """
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
         return f"uid:{os.getuid()}"
 
 

@@ -85,7 +85,8 @@ class Registry:
 
         Raises:
             NotFound: there is no such package.
-            PackageDamaged: it does not hold, or is not the one that was promoted.
+            PackageDamaged: it does not hold, lies where another one belongs, or is not the one
+                that was promoted.
         """
         model, _, version = reference.partition("@")
         check_model_name(model)
@@ -95,7 +96,14 @@ class Registry:
             if lines:
                 return self._verified(lines[-1])
         if (model, version) in {(name, str(number)) for name, number in packages}:
-            return load_package(self.root / model / version)
+            package = load_package(self.root / model / version)
+            if package.reference != reference:  # else what is decided on it would name the other
+                raise PackageDamaged(
+                    f"{package.folder} holds {package.reference}, not {reference}",
+                    remedy=f"Move it to {self.root / package.document.model}, as version "
+                    f"{package.document.version}; remove it where that is there already.",
+                )
+            return package
         raise _not_found(reference, packages)
 
     def history(self) -> list[Promotion]:
@@ -109,10 +117,6 @@ class Registry:
     def current(self) -> dict[str, Promotion]:
         """The line in force for each product; none for one whose model was retired."""
         return in_force(self.history())
-
-    def products(self) -> tuple[str, ...]:
-        """Every product that the log names, sorted, whether or not a model is in force for it."""
-        return tuple(sorted({line.product for line in self.history()}))
 
     def state(self, package: ModelPackage, history: Sequence[Promotion] | None = None) -> State:
         """Where a package stands by the log."""

@@ -176,16 +176,21 @@ class Certificate:
         groups = f"{self.groups} group{'' if self.groups == 1 else 's'}"
         passed = f", {self.escapes} of which passed" if self.escapes else ""
         bound = (
-            f"escape rate at most {_at_most(self.escape_bound)} at {_percent(self.confidence)} "
+            f"escape rate at most {at_most(self.escape_bound)} at {_percent(self.confidence)} "
             f"confidence, from {parts} in {groups}{passed}"
         )
         if not self.bad_parts:
             bound = "escape rate unknown: no bad part was seen"
         if self.certified:
             return bound
+        if not self.more_bad_parts_needed and self.measured_on == "calibration":
+            unread = "the parts that the limits were chosen on do not show it, test parts may"
+            return f"cannot certify {_percent(self.wanted_escape_rate)}: {unread}; {bound}"
         of = f" of {', '.join(self.scant_classes)}" if self.scant_classes else ""
         if self.scant_classes and self.escape_bound > self.wanted_escape_rate:
             of = f", of {', '.join(self.scant_classes)} among others"
+        if not self.bad_parts:
+            of = ""
         without = ", without another escape" if self.escapes else ""
         more = self.more_bad_parts_needed
         needed = f"{more} more bad part{'' if more == 1 else 's'} needed{of}{without}"
@@ -197,7 +202,7 @@ class Certificate:
             return ""
         parts = f"{self.good_parts} good part{'' if self.good_parts == 1 else 's'}"
         return (
-            f"overkill rate at most {_at_most(self.overkill_bound)} at {_percent(self.confidence)} "
+            f"overkill rate at most {at_most(self.overkill_bound)} at {_percent(self.confidence)} "
             f"confidence, from {parts}, {self.overkills} of which failed"
         )
 
@@ -360,7 +365,7 @@ def needs_person(verdict: Verdict, reason: Reason) -> Verdict:
     )
 
 
-def _at_most(bound: float) -> str:
+def at_most(bound: float) -> str:
     """An upper bound such as "1.9 %", rounded up: what is said must hold too."""
     digits = 2 if bound < 0.01 else 1
     step = 10.0 ** (digits + 2)

@@ -5,7 +5,7 @@
 Work-conserving: an idle engine starts at once with what is there; a busy one takes everything that
 has come meanwhile. There is no timer and no polling, so a lone image never waits for company. A
 batch that fails is run again image by image, so one bad image fails alone. A run that does not end
-is somebody else's to notice: `complaint` says it, `abandon` lets everybody go.
+is noticed by whoever waits for it: `complaint` says it, `abandon` lets everybody go.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from inspection.engine import Engine
+
+
+LOOKS: Final = 4
+"""How often whoever waits looks at a run, in the time after which it counts as hung."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -81,8 +85,9 @@ class BatchingEngine:
     @property
     def complaint(self) -> str | None:
         """Why it is of no use any more, in words; None while it is well."""
-        if self._closing:
-            return "its engine has stopped"
+        return "its engine has stopped" if self._closing else self._hung()
+
+    def _hung(self) -> str | None:
         since = self._running_since
         if since is not None and (spent := time.monotonic() - since) > self._stuck_s:
             return f"its engine has not answered for {spent:.0f} s"
@@ -97,7 +102,7 @@ class BatchingEngine:
         """One prediction for each image, in order; blocks until the last is there.
 
         Raises:
-            EngineError: it failed for one of them, or the engine is closed or has died.
+            EngineError: it failed for one of them, or the engine is closed, hangs or has died.
         """
         jobs = [_Job(image=image) for image in images]
         with self._changed:
@@ -105,7 +110,7 @@ class BatchingEngine:
                 raise EngineError("the engine is closed")
             self._waiting.extend(jobs)
             self._changed.notify()
-        return [job.answer.result() for job in jobs]
+        return [self._answer_of(job) for job in jobs]
 
     def warm_up(self, shape: tuple[int, int, int]) -> Prediction:
         """Run every batch size once with (C, H, W) images, so that no request pays for the first.
@@ -113,7 +118,7 @@ class BatchingEngine:
         Returns the prediction for one image, for the caller to compare with its package.
 
         Raises:
-            EngineError: the engine failed, or an answer is not finite.
+            EngineError: the engine failed or hangs, or an answer is not finite.
         """
         image = np.zeros(shape, dtype=np.float32)
         first: Prediction | None = None
@@ -125,7 +130,7 @@ class BatchingEngine:
                 self._waiting.extend(answers)
                 self._changed.notify()
             for job in answers:
-                prediction = job.answer.result()
+                prediction = self._answer_of(job)
                 numbers = (prediction.scores, prediction.evidence, np.asarray(prediction.novelty))
                 if not all(np.isfinite(each).all() for each in numbers):
                     raise EngineError("the network's answer to a blank image is not finite")
@@ -134,12 +139,13 @@ class BatchingEngine:
         return first
 
     def close(self) -> None:
-        """Finish what waits, then stop the thread and the engine."""
+        """Finish what waits, then stop the thread and the engine; one that hangs is abandoned."""
         with self._changed:
             self._closing = True
             self._changed.notify()
-        if not self._abandoned:
-            self._worker.join()
+        while self._worker.is_alive() and not self._abandoned:
+            self._worker.join(self._stuck_s / LOOKS)
+            self._give_up_if_hung()
 
     def abandon(self, why: str) -> None:
         """Let everybody go who waits, without waiting for a run that may never end.
@@ -155,10 +161,22 @@ class BatchingEngine:
             self._abandoned = True
         _fail(left, why)
 
+    def _answer_of(self, job: _Job) -> Prediction:
+        """Blocks until it is there; nobody else need be watching for a run that never ends."""
+        while True:
+            try:
+                return job.answer.result(self._stuck_s / LOOKS)
+            except TimeoutError:  # of the waiting: what an engine raises comes as an EngineError
+                self._give_up_if_hung()
+
+    def _give_up_if_hung(self) -> None:
+        if (complaint := self._hung()) is not None:
+            self.abandon(complaint)
+
     def _run(self) -> None:
         try:
             while batch := self._next_batch():
-                self._running, self._running_since = batch, time.monotonic()
+                self._running = batch
                 self._answer(batch)
                 self._running, self._running_since = [], None
                 if self._ran is not None:
@@ -180,6 +198,7 @@ class BatchingEngine:
             return [self._waiting.popleft() for _ in range(count)]
 
     def _answer(self, batch: list[_Job]) -> None:
+        self._running_since = time.monotonic()
         try:
             predictions = self._engine.infer([job.image for job in batch])
             if len(predictions) != len(batch):

@@ -2,7 +2,7 @@
 
     inspect -> POST -> 201 or 200: the inspection
                     -> 409 still running, 408, 429, 502, 503, 504, no connection: the same key
-                       again, later, and not before Retry-After
+                       again, later, and not before Retry-After (or ten seconds, if that is sooner)
                     -> anything else: the error of ours that the problem names
 
 The server makes one record of a capture however often it comes, so a station may repeat itself.

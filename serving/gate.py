@@ -1,6 +1,7 @@
 """Who is let in: a request whose answer would come too late is refused at the door, in a moment.
 
     headers -> Deadline -> Gate.enter: what waits x time an answer takes <= time left -> Entry
+            -> the body is in: from here on the server's own time is measured
             -> a worker begins: still in time, and somebody still there? -> judged, recorded
 
 A queue that may grow makes everybody late. What is refused costs nothing, leaves nothing behind and
@@ -27,6 +28,7 @@ SMOOTHING: Final = 0.1
 """Weight of the newest time in the moving average; the last twenty or so matter."""
 
 HEADER: Final = "X-Deadline-Ms"
+LONGEST_MS: Final = 600_000
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([^\s,;\"]+)\"?\s*(?=$|[,;])", re.IGNORECASE)
 
 
@@ -46,9 +48,10 @@ def deadline_of(request: Request, default_s: float) -> float:
 
 
 def _number(name: str, text: str) -> float:
-    if not re.fullmatch(r"[0-9]{1,9}", text.strip()) or int(text) == 0:
+    longest = LONGEST_MS if name == HEADER else LONGEST_MS // 1000
+    if not re.fullmatch(r"[0-9]{1,9}", text.strip()) or not 1 <= int(text) <= longest:
         raise RequestError(
-            f"{name} {text[:40]!r} is not a whole number above 0",
+            f"{name} {text[:40]!r} is not a whole number from 1 to {longest}",
             remedy=f"Send {HEADER}: 800 (milliseconds) or Prefer: wait=5 (seconds).",
         )
     return float(text)
@@ -61,7 +64,15 @@ class Entry:
     gate: Gate
     deadline: float
     _gone: bool = field(default=False, init=False)
+    _arrived: bool = field(default=False, init=False)
+    _begun: bool = field(default=False, init=False)
     _left: bool = field(default=False, init=False)
+
+    def arrived(self) -> None:
+        """Its body is in: it waits for the server, no more for its caller's network."""
+        if not self._arrived:
+            self._arrived = True
+            self.gate._arrive()
 
     def caller_gone(self) -> None:
         """Nobody waits for the answer any more."""
@@ -77,16 +88,17 @@ class Entry:
             raise DeadlinePassed("the caller has gone")
         if (late := time.monotonic() - self.deadline) > 0:
             raise DeadlinePassed(f"the deadline passed {late * 1000:.0f} ms before work began")
+        self._begun = True
 
-    def leave(self, *, answered: bool) -> None:
-        """It is done with, once; `answered` when it took a worker's time."""
+    def leave(self) -> None:
+        """It is done with, once."""
         if not self._left:
             self._left = True
-            self.gate._leave(answered=answered)
+            self.gate._leave(arrived=self._arrived, begun=self._begun)
 
 
 class Gate:
-    """Counts who is inside and measures how quickly answers come out.
+    """Counts who is inside and measures how quickly answers come out, refusals by a worker too.
 
     Args:
         longest_queue: the most requests inside, whatever their deadlines: each holds its image.
@@ -95,6 +107,7 @@ class Gate:
     def __init__(self, *, longest_queue: int) -> None:
         self._longest = longest_queue
         self._inside = 0
+        self._arrived = 0
         self._per_answer_s: float | None = None
         self._since = 0.0
         self._lock = threading.Lock()
@@ -121,23 +134,28 @@ class Gate:
         now = time.monotonic()
         with self._lock:
             wait_s = (self._inside + 1) * (self._per_answer_s or 0.0)
-            # Where nobody is inside, there is nothing to wait for: it is tried, and measured anew.
-            late_s = now + wait_s - deadline if self._inside else 0.0
+            # Where the server has nothing to do, it is tried, and measured anew.
+            late_s = now + wait_s - deadline if self._arrived else 0.0
             if self._inside >= self._longest or late_s > 0:
                 raise Overloaded(
                     f"{self._inside} requests wait, and an answer would take {wait_s:.1f} s",
                     retry_after_s=max(1, math.ceil(late_s if late_s > 0 else wait_s / 2)),
                 )
-            if self._inside == 0:
-                self._since = now
             self._inside += 1
         return Entry(self, deadline)
 
-    def _leave(self, *, answered: bool) -> None:
+    def _arrive(self) -> None:
+        with self._lock:
+            if self._arrived == 0:
+                self._since = time.monotonic()
+            self._arrived += 1
+
+    def _leave(self, *, arrived: bool, begun: bool) -> None:
         now = time.monotonic()
         with self._lock:
             self._inside -= 1
-            if answered:
+            self._arrived -= arrived
+            if arrived and begun:
                 # Since the answer before, or since there was work again: with several at once this
                 # is the time between two answers, which is what one more in the queue costs.
                 spent, self._since = now - self._since, now

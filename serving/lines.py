@@ -4,9 +4,9 @@
     an engine hangs   -> the same, with the package that it had; what hung is left behind
 
 A package that cannot be put to work leaves what served before where it is, and says so; only a
-product that has never had a working model is refused. Whoever judges holds its line for as long as
-that takes, so nobody's engine is closed under them, and an engine runs one package only: no batch
-is ever of two models.
+product that has never had a working model, or whose model was retired, is refused. Whoever judges
+holds its line for as long as that takes, so nobody's engine is closed under them, and an engine
+runs one package only: no batch is ever of two models.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from collections.abc import Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from inspection.errors import InspectionError, NoPromotedModel, UnknownProduct
+from inspection.errors import EngineError, InspectionError, NoPromotedModel, UnknownProduct
 from inspection.pipeline import Line
+from inspection.promotions import in_force, retired_in, retirement
 from inspection.registry import LOG_NAME
 from serving.batching import BatchingEngine
 
@@ -29,12 +30,20 @@ if TYPE_CHECKING:
     from inspection.package import ModelPackage
     from inspection.registry import Promotion, Registry
 
+    Judge = Line | InspectionError
     MakeLine = Callable[[ModelPackage], Line]
 
 log = logging.getLogger("serving")
 
 LOOK_EVERY_S: Final = 1.0
 """How often the log of promotions is looked at: one `stat` of a small file."""
+
+
+def complaint_of(line: Judge) -> str | None:
+    """Why nothing can be judged with it now, in words; None while it is well."""
+    if not isinstance(line, Line):
+        return str(line)
+    return line.engine.complaint if isinstance(line.engine, BatchingEngine) else None
 
 
 class Lines(Mapping[str, "Line | InspectionError"]):
@@ -63,6 +72,7 @@ class Lines(Mapping[str, "Line | InspectionError"]):
         self._changing = threading.Lock()
         self._closing = threading.Event()
         self._seen: object = None
+        self._unread = ""
         self._keeper = threading.Thread(target=self._keep, name="models", daemon=True)
         self.refresh()
 
@@ -123,10 +133,15 @@ class Lines(Mapping[str, "Line | InspectionError"]):
             RegistryError: the log of promotions does not hold; all stays as it was.
         """
         with self._changing:
-            self._seen = self._signature()
-            promoted = self._registry.current()
-            for product in self._listed or sorted({*self._registry.products(), *self._at_work}):
+            found = self._signature()
+            history = self._registry.history()
+            self._stop_retired(retired_in(history))
+            promoted = in_force(history)
+            known = {line.product for line in history}
+            for product in self._listed or sorted({*known, *self._at_work}):
                 self._bring(product, promoted.get(product))
+            self._seen = found  # now, so that what could not be read is looked at again
+            self._unread = ""
 
     def close(self) -> None:
         """Stop looking, then close every engine after what waits for it."""
@@ -141,6 +156,14 @@ class Lines(Mapping[str, "Line | InspectionError"]):
         for line in lines:
             line.engine.close()
 
+    def _stop_retired(self, retired: Mapping[str, Promotion]) -> None:
+        """What was retired judges no more, whether or not there is another one to do it."""
+        for product, line in list(self._at_work.items()):
+            if isinstance(line, Line) and (why := retired.get(line.package.digest)) is not None:
+                log.error("product stopped", extra={"product": product, "detail": retirement(why)})
+                self._refused.pop(product, None)  # what was passed over for it is tried once more
+                self._put(product, NoPromotedModel(f"no model judges {product}: {retirement(why)}"))
+
     def _bring(self, product: str, promotion: Promotion | None) -> None:
         before = self._at_work.get(product)
         refused = self._refused.get(product)
@@ -154,7 +177,7 @@ class Lines(Mapping[str, "Line | InspectionError"]):
             package = self._registry.promoted(product)
             if package.recipe.product != product:
                 raise NoPromotedModel(f"{package.reference} judges {package.recipe.product}")
-            line = self._make(package)
+            line = self._made(package)
         except InspectionError as error:
             log.error("product refused", extra={"product": product, "detail": str(error)})
             if promotion is not None:
@@ -165,6 +188,17 @@ class Lines(Mapping[str, "Line | InspectionError"]):
         self._refused.pop(product, None)
         self._put(product, line)
         log.info("product ready", extra={"product": product, "model": package.reference})
+
+    def _made(self, package: ModelPackage) -> Line:
+        """The package at work; whatever goes wrong with it is its own failure and nobody else's."""
+        try:
+            return self._make(package)
+        except InspectionError:
+            raise
+        except Exception as error:
+            raise EngineError(
+                f"{package.reference} cannot be put to work: {type(error).__name__}: {error}"
+            ) from error
 
     def _put(self, product: str, line: Line | InspectionError) -> None:
         with self._lock:
@@ -179,26 +213,31 @@ class Lines(Mapping[str, "Line | InspectionError"]):
     def _keep(self) -> None:
         while not self._closing.wait(LOOK_EVERY_S):
             try:
-                self._replace_broken()
                 if self._signature() != self._seen:
                     self.refresh()
             except InspectionError as error:
-                log.error("promotions not read", extra={"detail": str(error)})
+                if str(error) != self._unread:  # said once, tried for as long as it lasts
+                    log.error("promotions not read", extra={"detail": str(error)})
+                self._unread = str(error)
             except Exception:
                 log.exception("models not exchanged")
+            try:
+                self._replace_broken()
+            except Exception:
+                log.exception("engines not replaced")
 
     def _replace_broken(self) -> None:
         """Put a package to work anew whose engine has stopped or hangs."""
         for product, line in list(self._at_work.items()):
             if not isinstance(line, Line) or not isinstance(line.engine, BatchingEngine):
                 continue
-            if (complaint := line.engine.complaint) is None:
+            if (complaint := complaint_of(line)) is None:
                 continue
             log.error("engine replaced", extra={"product": product, "detail": complaint})
             line.engine.abandon(complaint)
             with self._changing:
                 try:
-                    again: Line | InspectionError = self._make(line.package)
+                    again: Judge = self._made(line.package)
                 except InspectionError as error:
                     again = error
                     self._seen = None  # looked at again in a moment, as if newly promoted

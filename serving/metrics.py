@@ -18,6 +18,7 @@ from prometheus_client.core import GaugeMetricFamily
 
 from inspection.pipeline import Line
 from inspection.stores.places import records_path
+from serving.lines import complaint_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -114,7 +115,8 @@ class Metrics:
     def recent(self) -> Iterator[tuple[str, float, float]]:
         """(product, share of reviews, share of novel parts) of the last inspections."""
         for product, seen in list(self._recent.items()):
-            kept = list(seen)
+            if not (kept := list(seen)):
+                continue  # asked for between a product's first inspection and its note of it
             reviews, novel = (sum(each) / len(kept) for each in zip(*kept, strict=True))
             yield product, reviews, novel
 
@@ -160,7 +162,7 @@ class _State:
     def _products(self) -> Iterator[Metric]:
         info, bounds, ready = [], [], []
         for product, line in self._server.lines.items():
-            ready.append(((product,), float(isinstance(line, Line))))
+            ready.append(((product,), float(complaint_of(line) is None)))
             if not isinstance(line, Line):
                 continue
             document = line.package.document

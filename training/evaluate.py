@@ -43,6 +43,7 @@ __all__ = [
     "PartResult",
     "Predicted",
     "evaluate",
+    "in_words_of",
     "join_images",
     "judge_images",
     "judge_parts",
@@ -95,9 +96,7 @@ def evaluate(
         DataError: the set is of another product or has other classes, or an image cannot be used.
     """
     recipe, document = package.recipe, package.document
-    if recipe.classes == ANOMALY_CLASSES:
-        manifest = as_anomaly(manifest)
-    check_fits(recipe, manifest)
+    manifest = in_words_of(recipe, manifest)
     predicted = predict(engine, manifest, recipe, rows, progress, stage="judge parts")
     return measure_predicted(
         predicted,
@@ -135,12 +134,14 @@ def measure_predicted(
     )
 
 
-def check_fits(recipe: Recipe, manifest: Manifest) -> None:
-    """Refuse a set that the recipe is not for.
+def in_words_of(recipe: Recipe, manifest: Manifest) -> Manifest:
+    """The set as a recipe's model takes it: every defect an anomaly for one that knows no other.
 
     Raises:
-        DataError: product or classes differ.
+        DataError: the recipe is not for this set: product or classes differ.
     """
+    if recipe.classes == ANOMALY_CLASSES:
+        manifest = as_anomaly(manifest)
     if manifest.product != recipe.product:
         raise DataError(
             f"the model judges {recipe.product}, the data set {manifest.name} holds "
@@ -151,6 +152,7 @@ def check_fits(recipe: Recipe, manifest: Manifest) -> None:
         raise DataError(
             f"the data set has labels that the model does not know: {', '.join(unknown)}"
         )
+    return manifest
 
 
 def predict(

@@ -18,6 +18,8 @@ from inspection.errors import DataError, RecipeError
 from inspection.package import check_model_name
 from training.data.regions import DefectRegion
 from training.data.revisions import (
+    IMAGES,
+    MASKS,
     Changes,
     NewFile,
     bring_back,
@@ -46,8 +48,6 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int, int], None]
 
 __all__ = ["Import", "Survey", "check_set_name", "describe", "plan", "survey", "write_set"]
-
-IMAGES, MASKS = "images", "masks"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

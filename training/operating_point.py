@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inspection.errors import DataError
-from inspection.verdict import Certificate, OperatingPoint
+from inspection.verdict import Certificate, OperatingPoint, at_most
 from training.data.rows import counted
 from training.measuring.costs import cheapest_limits
 from training.measuring.intervals import EscapeBound, GroupBootstrap, escape_bound, parts_needed
@@ -152,7 +152,7 @@ def choose_limits(
     if wanted_overkill_rate is not None and overkill.bound > wanted_overkill_rate:
         warnings.append(
             f"an overkill rate of {wanted_overkill_rate:.1%} cannot be held within a review budget "
-            f"of {review_budget:.1%}: it is at most {overkill.bound:.1%}"
+            f"of {review_budget:.1%}: it is at most {at_most(overkill.bound)}"
         )
     pass_below = np.array(
         [

@@ -24,7 +24,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from inspection.agreement import Agreement
 from inspection.errors import DataError
 from inspection.recipe import first_complaint
-from inspection.verdict import Certificate
+from inspection.verdict import Certificate, at_most
 from training.data.rows import counted
 from training.dividing.leaks import leaks
 from training.measuring.precision import PrecisionStudy
@@ -258,22 +258,27 @@ def limits_card(
 def in_words(chosen: Chosen) -> str:
     """The certificate as a sentence."""
     certificate, bound = chosen.operating_point.certificate, chosen.bound
+    if not certificate.bad_parts:
+        return certificate.in_words()
     held = (
-        f"escape rate at most {certificate.escape_bound:.1%} at {certificate.confidence:.0%} "
+        f"escape rate at most {at_most(certificate.escape_bound)} at {certificate.confidence:.0%} "
         f"confidence, from {counted(certificate.bad_parts, 'bad part')} in "
         f"{counted(certificate.groups, 'group')} ({bound.escapes} of them escaped; worth "
         f"{counted(round(bound.effective_size), 'independent part')}; "
-        f"{certificate.naive_escape_bound:.1%} if all were)"
+        f"{at_most(certificate.naive_escape_bound)} if all were)"
     )
     if certificate.certified:
         return held
     wanted = f"{100 * certificate.wanted_escape_rate:.3g} %"
     more = counted(certificate.more_bad_parts_needed, "more bad part")
     if bound.bound > certificate.wanted_escape_rate:
+        which = "cheapest ones" if chosen.cost is not None else "tightest these parts allow"
         return (
             f"cannot certify {wanted}: about {more} needed, in more groups. The limits are the "
-            f"tightest these parts allow: {held}"
+            f"{which}: {held}"
         )
+    if not chosen.scant:
+        return f"cannot certify {wanted} on the parts that costs chose the limits on: {held}"
     scant = ", ".join(f"{name} {count}" for name, count in chosen.scant.items())
     return (
         f"cannot certify {wanted}: {more} needed, of the classes with too few ({scant}). All "

@@ -165,7 +165,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         held = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
+    except (
+        *(OSError, RuntimeError, pickle.UnpicklingError, safetensors.SafetensorError),
+        *(EOFError, LookupError, ValueError),  # what unpickling some other file ends with
+    ) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigurationError(f"{path.name}: no weights: {reason}", remedy=remedy) from error
     if not isinstance(held, dict) or not all(isinstance(one, Tensor) for one in held.values()):

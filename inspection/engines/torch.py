@@ -74,7 +74,10 @@ class TorchEngine:
                 raise EngineError("the engine is closed")
             try:
                 # TF32 keeps 10 bits of mantissa, and cuDNN would use it unasked.
-                with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+                with (
+                    torch.inference_mode(),
+                    torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
+                ):
                     answers = self._network(torch.from_numpy(batch).to(self._device))
                     outputs = [answer.float().cpu().numpy() for answer in answers]
             except RuntimeError as error:

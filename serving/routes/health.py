@@ -6,10 +6,10 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
-from inspection.errors import RecordError, UnknownProduct
+from inspection.errors import RecordError, RegistryError, UnknownProduct
 from inspection.pipeline import Line
 from serving.auth import Reader
-from serving.batching import BatchingEngine
+from serving.lines import complaint_of
 from serving.metrics import MEDIA_TYPE
 from serving.model_schemas import Check, Life, Readiness
 from serving.problems import without_places
@@ -87,23 +87,33 @@ def checks_of(server: Server, product: str | None = None) -> list[Check]:
     """
     if product is not None and product not in server.lines:
         raise UnknownProduct(f"this server does not list a product {product!r}")
-    checks = [_records(server)]
+    checks = [_records(server), *_unread_log(server)]
     promoted = promotions_of(server)
     for name, line in sorted(server.lines.items()):
         if product is not None and name != product:
             continue
         check = f"product {name}"
-        if not isinstance(line, Line):
-            detail = without_places(str(line), server.settings)
+        wrong = complaint_of(line)
+        if wrong is not None or not isinstance(line, Line):
+            detail = without_places(str(wrong), server.settings)
             checks.append(Check(name=check, ok=False, detail=detail))
-        elif isinstance(line.engine, BatchingEngine) and (wrong := line.engine.complaint):
-            checks.append(Check(name=check, ok=False, detail=wrong))
         else:
             detail = f"{line.package.reference} is warm"
             if newer_promotion(line, promoted.get(name)):
                 detail += f"; {promoted[name].reference} {not_at_work(server, name)}"
             checks.append(Check(name=check, ok=True, detail=detail))
     return checks
+
+
+def _unread_log(server: Server) -> list[Check]:
+    """A log of promotions that cannot be read hides a retirement: nobody may call that ready."""
+    try:
+        server.registry.current()
+    except RegistryError as error:
+        return [
+            Check(name="promotions", ok=False, detail=without_places(str(error), server.settings))
+        ]
+    return []
 
 
 def _records(server: Server) -> Check:

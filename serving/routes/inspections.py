@@ -129,13 +129,12 @@ async def post_inspection(request: Request, poster: Poster) -> Response:
     """
     server = server_of(request)
     entry = server.gate.enter(deadline_of(request, server.settings.server.deadline_s))
-    answered = False
     try:
         arrival = await in_time(admit(request, server), server.settings.server.body_s)
+        entry.arrived()
         record, replayed = await _judge(server, arrival, poster.key, entry, request)
-        answered = not replayed
     finally:
-        entry.leave(answered=answered)
+        entry.leave()
     if not replayed:
         server.metrics.inspected(record)
     request.state.noted = {
@@ -215,6 +214,7 @@ async def _judge(
             entry.caller_gone()
         return await answer
     finally:
+        entry.caller_gone()  # a stopping server cancels this; what has not begun is not begun then
         leaving.cancel()
 
 

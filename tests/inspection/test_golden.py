@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from typing import TYPE_CHECKING
 
@@ -92,6 +93,16 @@ def test_a_cut_file_is_refused() -> None:
     for length in range(0, len(data), max(1, len(data) // 40)):
         with pytest.raises(InspectionError):
             read_golden(data[:length])
+
+
+def test_a_byte_that_turned_is_refused_or_changes_nothing_that_is_read() -> None:
+    data = golden_of(spot_graph())
+    for place in range(0, len(data), max(1, len(data) // 300)):
+        for mask in (0x01, 0x80, 0xFF):
+            turned = bytearray(data)
+            turned[place] ^= mask
+            with contextlib.suppress(PackageDamaged):
+                assert read_golden(bytes(turned)).as_bytes() == data
 
 
 def test_golden_numbers_are_finite() -> None:

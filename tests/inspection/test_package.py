@@ -237,3 +237,16 @@ def test_an_agreement_that_cannot_be_is_not_made(wrong: dict[str, object]) -> No
         Agreement(serves="a", test_parts=9, pairs=(pair,))
     with pytest.raises(RecipeError, match="the engine that serves"):
         Agreement(serves="c", test_parts=10, pairs=(pair,))
+
+
+def test_a_recipe_that_is_not_text_is_refused_though_every_digest_holds(tmp_path: Path) -> None:
+    folder = write_spot_package(tmp_path).folder
+    before = hashlib.sha256((folder / "recipe.toml").read_bytes()).hexdigest()
+    (folder / "recipe.toml").write_bytes(b"product = '\xff'")
+    after = hashlib.sha256((folder / "recipe.toml").read_bytes()).hexdigest()
+    text = (folder / "package.toml").read_text().replace(before, after)
+    (folder / "package.toml").write_text(text)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    (folder / "package.sha256").write_text(f"{digest}  package.toml\n")
+    with pytest.raises(RecipeError, match="not UTF-8"):
+        load_package(folder)

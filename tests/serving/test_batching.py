@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from inspection.engine import Prediction
 from inspection.errors import EngineError
-from serving.batching import BatchingEngine
+from serving.batching import BatchingEngine, _Job
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -208,3 +208,35 @@ def test_warm_up_refuses_an_engine_that_does_not_give_finite_numbers() -> None:
 def test_a_batch_holds_at_least_one() -> None:
     with pytest.raises(ValueError, match="counts from 1"):
         BatchingEngine(EchoEngine(), max_batch=0)
+
+
+@pytest.mark.parametrize("asked", ["infer", "warm_up"])
+def test_a_run_that_hangs_lets_go_whoever_waits_though_nobody_else_watches(asked: str) -> None:
+    inner = EchoEngine()
+    inner.gate.clear()
+    engine = BatchingEngine(inner, max_batch=2, stuck_s=0.2)
+    with pytest.raises(EngineError, match="has not answered"):
+        engine.infer([image(0)]) if asked == "infer" else engine.warm_up(SHAPE)
+    engine.close()  # does not wait for it either
+    assert not inner.closed
+    inner.gate.set()
+    engine._worker.join(30)
+    assert inner.closed
+
+
+def test_images_that_run_again_alone_have_each_their_own_time() -> None:
+    class Slow(EchoEngine):
+        def infer(self, images: Sequence[NDArray[np.float32]]) -> list[Prediction]:
+            threading.Event().wait(0.15)
+            return super().infer(images)
+
+    engine = BatchingEngine(Slow(), max_batch=8, stuck_s=0.6)
+    with engine._changed:  # all in one batch
+        answers = [_Job(image=image(BAD)) for _ in range(8)]
+        engine._waiting.extend(answers)
+        engine._changed.notify()
+    for job in answers:
+        with pytest.raises(EngineError, match="driver says no"):
+            engine._answer_of(job)
+    assert engine.complaint is None
+    engine.close()

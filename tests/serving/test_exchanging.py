@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from inspection.engines.openvino import OpenVinoEngine
-from inspection.errors import EngineError
+from inspection.errors import EngineError, RegistryError
 from inspection.golden import FILE_NAME, Golden
 from inspection.pipeline import Line
-from inspection.registry import Registry
+from inspection.registry import LOG_NAME, Promotion, Registry
 from serving.app import warm_engine
 from serving.batching import BatchingEngine
 from tests.live_server import Live, promoted_spot, running, serial, settings_in
@@ -137,6 +137,17 @@ def test_a_model_that_answers_otherwise_than_it_was_measured_does_not_serve(site
         assert live.post(GOOD, capture_id="old").json()["model"]["version"] == 1
 
 
+def test_a_log_of_promotions_that_breaks_while_serving_is_not_ready(site: Path) -> None:
+    with running(settings_in(site)) as live:
+        assert ready(live)[0] == 200
+        log = site / "weights" / LOG_NAME
+        log.write_text('{"made": "up"}\n' + log.read_text())
+        status, text = ready(live)
+        assert status == 503
+        assert "[FAIL] promotions: " in text
+        assert live.post(GOOD, capture_id="goes-on").status_code == 201
+
+
 def test_a_product_that_is_promoted_later_is_served_without_a_restart(site: Path) -> None:
     with running(settings_in(site)) as live:
         assert live.post(GOOD, product="KN-43").status_code == 404
@@ -244,13 +255,87 @@ def test_readiness_fails_while_an_engine_hangs() -> None:
         def close(self) -> None:
             pass
 
-    engine = BatchingEngine(Hangs(), max_batch=1, stuck_s=0.05)
+    engine = BatchingEngine(Hangs(), max_batch=1, stuck_s=30)
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(engine.infer, [None])  # type: ignore[list-item]
-        until(lambda: engine.complaint is not None)
+        until(lambda: engine._running_since is not None)
+        assert engine.complaint is None
+        engine._stuck_s = 0.0
         assert "has not answered" in str(engine.complaint)
         engine.abandon("given up")
         with pytest.raises(EngineError, match="given up"):
             answer.result(10)
         let_go.set()
     engine.close()
+
+
+def test_a_new_engine_that_hangs_as_it_warms_up_holds_up_nobody(site: Path) -> None:
+    """Neither the model at work nor what is decided afterwards."""
+    weights = site / "weights"
+    let_go = threading.Event()
+
+    def make(package: ModelPackage, _: Settings) -> Engine:
+        hang = threading.Event()
+        if package.document.version == 2:
+            hang.set()
+        engine = BatchingEngine(HangsOnce(package, hang, let_go), max_batch=2, stuck_s=0.3)
+        try:
+            engine.warm_up((1, 64, 64))
+        except EngineError:
+            engine.close()
+            raise
+        return engine
+
+    with running(settings_in(site), make_engine=make) as live:
+        promote_next(weights)
+        until(lambda: "has not answered" in ready(live)[1])
+        assert live.post(GOOD, capture_id="old").json()["model"]["version"] == 1
+        promote_next(weights)
+        until_version(live, 3)
+        let_go.set()
+
+
+@pytest.mark.parametrize("trouble", [EngineError("cannot"), RuntimeError("unforeseen")])
+def test_a_retired_model_stops_though_nothing_can_take_its_place(
+    site: Path, trouble: Exception
+) -> None:
+    weights = site / "weights"
+
+    def make(package: ModelPackage, settings: Settings) -> Engine:
+        if package.document.version == 2:
+            raise trouble
+        return warm_engine(package, settings)
+
+    with running(settings_in(site), make_engine=make) as live:
+        promoted_spot(weights, "ZZ-9")
+        promote_next(weights)
+        until(lambda: "cannot be put to work" in ready(live)[1])
+        assert live.post(GOOD, capture_id="old").json()["model"]["version"] == 1
+        other = {"product": "ZZ-9", "capture_id": "z-0"}
+        until(lambda: live.post(GOOD, **other).status_code in (200, 201))
+        Registry(weights).retire("spot-kn-42@1", reason="misses cracks")
+        until(lambda: product(live)["state"] == "refused")
+        answer = live.post(GOOD, capture_id="new")
+        assert answer.status_code == 503
+        assert str(trouble) in answer.json()["detail"]
+        assert live.post(GOOD, capture_id="z", product="ZZ-9").status_code == 201
+
+
+def test_a_log_that_could_not_be_read_for_a_moment_is_read_again(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(settings_in(site)) as live:
+        lines = live.server.lines
+        failures = iter([RegistryError("too many open files")])
+        history = Registry.history
+
+        def fails_once(registry: Registry) -> list[Promotion]:
+            if threading.current_thread().name == "models" and (error := next(failures, None)):
+                raise error
+            return history(registry)
+
+        monkeypatch.setattr(Registry, "history", fails_once)
+        promote_next(site / "weights")
+        until_version(live, 2)
+        assert next(failures, None) is None
+        assert lines.refused("KN-42") is None

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from inspection.pipeline import Line
 from inspection.stores.keys import AccessKeys
 from inspection.stores.places import records_url
+from serving.batching import BatchingEngine
 from serving.metrics import MOST_STATIONS
 from tests.live_server import Live, running, serial, settings_in
 from tests.spot_model import part_png
@@ -82,6 +84,7 @@ def test_refusals_are_counted_by_code(served: Live) -> None:
 
 
 def test_the_state_of_models_queue_and_disk(served: Live) -> None:
+    before = value(scrape(served), "inspection_batch_size_count")
     served.post(GOOD)
     samples = scrape(served)
     model = served.http.get("/v1/models").json()["items"][0]["model"]
@@ -95,7 +98,7 @@ def test_the_state_of_models_queue_and_disk(served: Live) -> None:
     assert ("inspection_queue_depth", ()) in samples
     assert value(samples, "inspection_records_bytes", store="records") > 0
     assert value(samples, "inspection_disk_free_bytes", store="records") > 0
-    assert value(samples, "inspection_batch_size_count") >= 1
+    assert value(samples, "inspection_batch_size_count") == before + 1
 
 
 def test_no_serial_no_trace_id_and_no_flood_of_stations(served: Live) -> None:
@@ -107,6 +110,15 @@ def test_no_serial_no_trace_id_and_no_flood_of_stations(served: Live) -> None:
     assert answer["trace_id"] not in text
     assert "one-too-many" not in text
     assert 'station="unknown"' in text
+
+
+def test_a_product_whose_engine_has_stopped_does_not_count_as_ready(served: Live) -> None:
+    line = served.server.lines["KN-42"]
+    assert isinstance(line, Line)
+    assert isinstance(line.engine, BatchingEngine)
+    line.engine.abandon("as in a test")
+    text = served.server.metrics.text().decode()  # at once: it is about to be replaced
+    assert 'inspection_product_ready{product="KN-42"} 0.0' in text
 
 
 def test_figures_want_a_key_where_there_are_keys(site: Path) -> None:

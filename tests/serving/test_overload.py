@@ -212,6 +212,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(site: Path) -> None:
         {"X-Deadline-Ms": "-5"},
         {"X-Deadline-Ms": "0"},
         {"X-Deadline-Ms": "nan"},
+        {"X-Deadline-Ms": "600001"},
         {"Prefer": "wait=now"},
         {"Prefer": "respond-async, wait=0"},
     ],
@@ -233,18 +234,57 @@ def test_whoever_comes_alone_is_let_in(deadlines: list[float], queue: int) -> No
     for seconds in deadlines:
         try:
             entered.append(gate.enter(time.monotonic() + seconds))
+            entered[-1].arrived()
+            entered[-1].begin()
         except Overloaded as error:
             refused.append((len(entered), error.retry_after_s or 0))
     assert all(inside and retry >= 1 for inside, retry in refused)
     assert gate.inside <= queue
     for entry in entered:
-        entry.leave(answered=True)
-        entry.leave(answered=True)
+        entry.leave()
+        entry.leave()
     assert gate.inside == 0
-    gate.enter(time.monotonic() + 1e-6).leave(answered=False)
+    gate.enter(time.monotonic() + 1e-6).leave()
 
 
 def test_an_entry_that_is_late_does_not_begin() -> None:
     entry = Gate(longest_queue=1).enter(time.monotonic() - 1)
     with pytest.raises(DeadlinePassed, match="before work began"):
         entry.begin()
+
+
+@pytest.mark.parametrize("beside", ["a body that trickles in", "refusals"])
+def test_what_others_do_to_the_line_is_not_taken_for_slow_work(beside: str) -> None:
+    """A station with a part every 0.1 s, and work of 1 ms: nothing of it comes too late."""
+    gate = Gate(longest_queue=10)
+    other = gate.enter(time.monotonic() + 10)
+    for _ in range(5):
+        time.sleep(0.1)
+        if beside == "refusals":  # one is always at work, each of them done in a moment
+            following = gate.enter(time.monotonic() + 10)
+            following.arrived()
+            following.begin()
+            other.leave()
+            other = following
+        entry = gate.enter(time.monotonic() + 0.1)
+        entry.arrived()
+        entry.begin()
+        time.sleep(0.001)
+        entry.leave()
+    assert gate.per_answer_s is not None
+    assert gate.per_answer_s < 0.08
+    other.leave()
+    assert gate.inside == 0
+
+
+def test_while_nothing_is_at_work_a_body_that_trickles_in_keeps_nobody_out() -> None:
+    gate = Gate(longest_queue=10)
+    gate._per_answer_s = 100.0  # as an engine that hung leaves it
+    slow = gate.enter(time.monotonic() + 10)
+    quick = gate.enter(time.monotonic() + 10)
+    quick.arrived()
+    with pytest.raises(Overloaded):
+        gate.enter(time.monotonic() + 10)
+    slow.leave()
+    quick.leave()
+    assert gate.inside == 0

@@ -204,6 +204,12 @@ def test_one_of_a_thing_is_not_many() -> None:
     assert "from 1 bad part in 1 group (0 of them" in in_words(chosen)
 
 
+def test_the_sentence_of_the_limits_never_says_less_than_their_bound() -> None:
+    chosen = choose(*overlapping(160, 200))
+    assert 0.0451 < chosen.bound.bound < 0.0452
+    assert "at most 4.6 %" in in_words(chosen)
+
+
 def test_parts_of_one_kind_are_refused() -> None:
     with pytest.raises(DataError, match="all good or all bad"):
         choose(np.array([0.1, 0.2]), np.array([False, False]))

@@ -3,8 +3,11 @@
     fit and calibration images -> frozen features -> grouped folds -> logistic regression
         -> probability of each label from a model that never saw the image's group -> cleanlab
 
-The test side of the split is left out: who corrects its labels by a model's opinion measures how
-well the model agrees with itself.
+The test side of the split that training would take is left out: who corrects its labels by a
+model's opinion measures how well the model agrees with itself.
+
+Of a group that it has not seen, a model may doubt every label: it does not know the group. Where
+the doubts take a good part of a group, they say that it is unlike the rest, and no more.
 
     Northcutt, Jiang, Chuang 2021: Confident learning: estimating uncertainty in dataset labels,
         Journal of Artificial Intelligence Research 70, 1373-1411.
@@ -18,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inspection.errors import DataError
+from inspection.errors import DataError, DataLeak
 from training.checking.findings import Case, Finding
 from training.data.rows import GOOD, counted
 
@@ -36,6 +39,7 @@ SIZE_PX = (224, 224)  # enough to tell which labels are odd, at half the time of
 FOLDS = 5
 LEAST = 5  # images and groups that a label needs to be learnt from
 COMPONENTS = 100
+DOUBTED = 1 / 3  # share of a group's images, from which on the group is unlike the rest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +67,10 @@ def find_label_noise(
         size_px: (height, width) that the features are taken at.
         progress: told of the features.
     """
-    side, where = _training_side(manifest, pairs)
+    found = _training_side(manifest, pairs)
+    if isinstance(found, str):
+        return NoiseCheck(said=found)
+    side, where = found
     labels = [";".join(row.defects) or GOOD for row in manifest.rows]
     units = _units(manifest, pairs)
     rows = [i for i in side if usable[i]]
@@ -84,30 +91,68 @@ def find_label_noise(
     if left_out:
         said += f"; too few images of {', '.join(left_out)} to tell"
     cases = _cases(manifest, rows, names, wanted, scores)
-    if not cases:
-        return NoiseCheck(said=said)
-    finding = Finding(
-        severity="warning",
-        code="label-noise",
-        text=f"{counted(len(cases), 'label')} that the images speak against, of {len(rows)} "
-        "training images looked at.",
-        remedy="Look at the worst first and fill in new_label in review.csv where the label is "
-        "wrong; leave it empty where it is right. This is a model's opinion, not a verdict.",
-        cases=cases,
+    return NoiseCheck(said=said, findings=_findings(cases, rows, units))
+
+
+def _findings(
+    cases: Sequence[Case], rows: Sequence[int], units: NDArray[np.int64]
+) -> tuple[Finding, ...]:
+    """The doubts about single labels, and those about whole groups."""
+    images = Counter(int(units[i]) for i in rows)
+    doubts = Counter(int(units[case.rows[0]]) for case in cases)
+    unlike = {
+        unit for unit, count in doubts.items() if count >= LEAST and count >= DOUBTED * images[unit]
+    }
+    single = tuple(case for case in cases if int(units[case.rows[0]]) not in unlike)
+    whole = [case for case in cases if int(units[case.rows[0]]) in unlike]
+    looked = sum(images[unit] for unit in unlike)
+    made = (
+        Finding(
+            severity="warning",
+            code="label-noise",
+            text=f"{counted(len(single), 'label')} that the images speak against, of {len(rows)} "
+            "training images looked at.",
+            remedy="Look at the worst first and fill in new_label in review.csv where the label is "
+            "wrong; leave it empty where it is right. This is a model's opinion, not a verdict.",
+            cases=single,
+        ),
+        Finding(
+            severity="note",
+            code="unlike-the-rest",
+            text=f"{counted(len(unlike), 'group')} unlike the rest: models that never saw them "
+            f"doubt {len(whole)} of the {looked} labels in them.",
+            remedy="Look at a few: if they are right, nothing is to be done, but the model will be "
+            "weak on such parts until it has seen more of them. If the group was labelled by "
+            "another rule, let it be read again.",
+            cases=tuple(Case(rows=case.rows, said=case.said) for case in whole),
+        ),
     )
-    return NoiseCheck(said=said, findings=(finding,))
+    return tuple(finding for finding in made if finding.cases)
 
 
-def _training_side(manifest: Manifest, pairs: Sequence[Pair]) -> tuple[list[int], str]:
-    """The rows that may be looked at, and which these are, in words."""
+def _training_side(manifest: Manifest, pairs: Sequence[Pair]) -> tuple[list[int], str] | str:
+    """The rows that may be looked at, and which these are in words; or why there are none."""
+    from training.dividing.saved_split import saved_split
+    from training.dividing.split_file import split_from_file
     from training.split import split
 
+    saved = saved_split(manifest)
+    if saved is not None and saved[1].folds:
+        return "not looked for: every fold of the saved split is tested once, so none may be read"
     try:
-        made = split(manifest, seed=0, pairs=pairs)
-    except DataError:
+        made = (
+            split(manifest, seed=0, pairs=pairs)
+            if saved is None
+            else split_from_file(saved[0], manifest, group_by=saved[1].group_by, pairs=pairs)
+        )
+    except (DataError, DataLeak) as error:
+        if saved is not None:
+            return f"not looked for: the saved split does not hold ({error})"
         return list(range(len(manifest.rows))), "(all: the set is too small to be divided)"
     rows = np.concatenate([made.fit, made.calibrate])
-    return sorted(rows.tolist()), "of the sides fit and calibrate; the test side was left out"
+    which = "the saved split" if saved is not None else "the split of seed 0"
+    where = f"of the sides fit and calibrate of {which}; the test side was left out"
+    return sorted(rows.tolist()), where
 
 
 def _units(manifest: Manifest, pairs: Sequence[Pair]) -> NDArray[np.int64]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("path", "sha256", "label", "suggested", "finding", "new_label")
 EXCLUDE = "exclude"
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
+DECIDED = "decided before"  # the finding of a line that only a former check gave a reason for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,8 @@ class Decision:
 
 
 def review_text(check: Check, decided: Mapping[tuple[str, str], str] | None = None) -> str:
-    """review.csv of a check: a line for every image of a finding, worst first.
+    """review.csv of a check: a line for every image of a finding, worst first, then what a person
+    has decided about others, such as those of label noise before a `--quick` check.
 
     Args:
         check: what was found.
@@ -56,6 +57,9 @@ def review_text(check: Check, decided: Mapping[tuple[str, str], str] | None = No
                     codes.append(finding.code)
             if case.suggested is not None:
                 suggested.setdefault(case.rows[0], case.suggested)
+    for number, image in enumerate(check.manifest.rows):
+        if (image.path, image.sha256) in (decided or {}):
+            findings.setdefault(number, [DECIDED])
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)

@@ -54,6 +54,7 @@ def check_data(
     from training.checking.review import review_text
     from training.checking.run import check_set
     from training.commands.show import echo
+    from training.fitting.checkpoint import write_whole
     from training.places import require_writable
     from training.progress import reporter
 
@@ -69,12 +70,11 @@ def check_data(
     page = out / PAGE_NAME
     try:
         out.mkdir(parents=True, exist_ok=True)
-        page.write_text(
-            page_text(check, REVIEW_NAME, f'{command} --reason "..."'), encoding="utf-8"
-        )
-        # A spreadsheet knows by the mark that the text is UTF-8.
-        text = review_text(check, decided)
-        (out / REVIEW_NAME).write_text(text, encoding="utf-8-sig")
+        # Whole or not at all: the former file holds what a person has decided. A spreadsheet knows
+        # by the mark that the text is UTF-8.
+        write_whole(out / REVIEW_NAME, review_text(check, decided).encode("utf-8-sig"))
+        text = page_text(check, REVIEW_NAME, f'{command} --reason "..."')
+        write_whole(page, text.encode())
     except OSError as error:
         raise ConfigurationError(f"{out}: {error.strerror or error}") from error
     if shape == "json":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from inspection.errors import ConfigurationError, QualityGateError
+from inspection.errors import ConfigurationError, DataError, QualityGateError
 from inspection.package import load_package
 from inspection.registry import Registry
 from training.commands.data import DATASETS, find_set
@@ -84,6 +84,12 @@ def evaluate(
     engine = OpenVinoEngine.for_package(loaded)
     with reporter() as told:
         side = side_to_judge(loaded, report, manifest, part, progress=told.progress)
+        if max_escape_rate is not None and side.seen:
+            raise DataError(
+                f"no escape rate can be shown on these parts: {side.note}",
+                remedy="Leave --max-escape-rate out, or measure on parts that the model has not "
+                "seen.",
+            )
         judged = manifest if side.groups is None else grouped_as(manifest, side.groups)
         result = judge(
             loaded, engine, judged, side.rows, seed=report.split.seed, progress=told.progress

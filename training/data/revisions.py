@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int, int], None]
 
 STAGE = ".importing-"
+IMAGES, MASKS = "images", "masks"  # where copies of a source's files lie in a set
 DESCRIBED = ("name", "product", "classes", "licence", "origin", "modality", "flips")
 
 
@@ -216,7 +217,7 @@ def remove_revision(folder: Path, revision: int) -> int:
         deleted = 0
         for path in sorted(doomed):
             file = folder / path
-            if _inside(file, folder) and file.is_file():
+            if _copied(path) and _inside(file, folder) and file.is_file():
                 file.unlink()
                 deleted += 1
                 _remove_empty(file.parent, folder)
@@ -298,6 +299,11 @@ def _publish_files(stage: Path, folder: Path, files: Mapping[str, NewFile]) -> N
 
 def _named_files(folder: Path, revision: int) -> set[str]:
     return set(files_of(read_manifest(folder, revision=revision, complete=False)))
+
+
+def _copied(path: str) -> bool:
+    """Whether an import put the file there; a referenced one may lie in the set's folder too."""
+    return path.startswith((f"{IMAGES}/", f"{MASKS}/"))
 
 
 def _inside(file: Path, folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""What of a set a package was made from: the same images, parts of the same name, nearly the same.
+"""What of a set a package was made from: the same images, parts or groups by name, nearly the same.
 
     a package's split.csv (fit and calibrate) x the set's rows -> the parts to leave out, and why
 
@@ -36,23 +36,21 @@ class Overlap:
     """Parts of a set that a package was made from.
 
     Attributes:
-        same_image, same_part, near: names of the parts, each under the first reason that holds.
-        shared_groups: how many of the groups that are left also stood in training.
-        groups: how many groups are left.
+        same_image, same_part, same_group, near: names of the parts, each under the first reason
+            that holds.
         compared: whether near-duplicates could be told from parts that only look alike.
     """
 
     same_image: frozenset[str]
     same_part: frozenset[str]
+    same_group: frozenset[str]
     near: frozenset[str]
-    shared_groups: int
-    groups: int
     compared: bool = True
 
     @property
     def parts(self) -> frozenset[str]:
         """All of them."""
-        return self.same_image | self.same_part | self.near
+        return self.same_image | self.same_part | self.same_group | self.near
 
     @property
     def in_words(self) -> str:
@@ -65,6 +63,7 @@ class Overlap:
                 for parts, how in (
                     (self.same_image, "by image"),
                     (self.same_part, "by name"),
+                    (self.same_group, "by a group that was in training"),
                     (self.near, "by a near-duplicate"),
                 )
                 if parts
@@ -75,43 +74,46 @@ class Overlap:
             )
         if not self.compared:
             said += "; parts look too much alike to find near-duplicates by their hashes"
-        if self.shared_groups:
-            of = counted(self.groups, "group")
-            said += f"; {self.shared_groups} of {of} left stood in training too: that flatters"
         return said
 
 
 def overlap(
-    made_from: Iterable[SplitRow], manifest: Manifest, hashes: Sequence[int], *, same_product: bool
+    made_from: Iterable[SplitRow],
+    manifest: Manifest,
+    hashes: Sequence[int],
+    *,
+    same_product: bool,
+    groups: Sequence[str] | None = None,
 ) -> Overlap:
-    """Which parts of the set the package was fitted or calibrated on.
+    """Which parts of the set the package was fitted or calibrated on, or share a group with.
 
     Args:
         made_from: the rows of its split.csv.
         manifest: the set.
         hashes: (N,) of its rows; none to leave near-duplicates out.
         same_product: whether equal names of parts and groups mean the same.
+        groups: (N,) what each row shares its history with; `Row.group` when absent.
     """
     used = [row for row in made_from if row.side != "test"]
     digests = {row.sha256 for row in used}
     names = {row.part for row in used} if same_product else set()
     same_image = {row.part for row in manifest.rows if row.sha256 in digests}
     same_part = {row.part for row in manifest.rows if row.part in names} - same_image
+    shared = {row.group for row in used} if same_product else set()
+    pairs = zip(manifest.rows, groups or manifest.groups, strict=True)
+    same_group = {row.part for row, group in pairs if group in shared} - same_image - same_part
     near: set[str] = set()
     known = [row.perceptual_hash for row in used]
     limit = near_limit(known, [row.part for row in used]) if used else None
     if limit is not None and len(hashes):
         close = _close(hashes, known, limit)
         near = {manifest.rows[i].part for i in np.flatnonzero(close).tolist()}
-    near -= same_image | same_part
-    left = {row.group for row in manifest.rows if row.part not in same_image | same_part | near}
-    shared = {row.group for row in used} & left if same_product else set()
+    near -= same_image | same_part | same_group
     return Overlap(
         same_image=frozenset(same_image),
         same_part=frozenset(same_part),
+        same_group=frozenset(same_group),
         near=frozenset(near),
-        shared_groups=len(shared),
-        groups=len(left),
         compared=limit is not None,
     )
 

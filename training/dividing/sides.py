@@ -1,7 +1,8 @@
 """Which images of a set a package may be measured on, and what is to be said of the figures.
 
 the package's own set   -> the side asked for, as its split.csv says; flattering unless it is test
-another set             -> all of it, less the parts that the package was made from
+another set             -> all of it, less the parts that the package was made from and those that
+                           share a group with them
 
 Packages of the first release have no split.csv: their split is made again and checked.
 """
@@ -16,6 +17,7 @@ import numpy as np
 from inspection.errors import ConfigurationError, DataError
 from training.data.rows import counted, listed
 from training.dividing.duplicates import perceptual_hashes
+from training.dividing.grouping import choose_grouping, group_names
 from training.dividing.overlap import overlap
 from training.dividing.split_file import parse_split_csv
 from training.split import former_split
@@ -44,10 +46,11 @@ class Side:
 
     Attributes:
         rows: (n,) row numbers.
-        seen: whether the model, or its limits, were made from these images.
+        seen: whether the model, or its limits, were made from these images, or may have been.
         excluded_parts: parts left out because the model was made from them.
         note: what to print with the figures.
-        groups: (N,) of every row of the set: what its part shares its history with.
+        groups: (N,) of every row of the set: what its part shares its history with; None for a
+            package that does not say it: the set's own then.
     """
 
     rows: NDArray[np.int64]
@@ -80,10 +83,11 @@ def side_to_judge(
         ConfigurationError: a former package, which this release would divide otherwise.
     """
     own = manifest.digest == package.document.data_digest
+    recorded = _recorded(package)
     if part == "all" and own:
         every = np.arange(len(manifest.rows), dtype=np.int64)
-        return Side(rows=every, seen=True, excluded_parts=0, note=FLATTERS)
-    recorded = _recorded(package)
+        groups = _groups_of(recorded, manifest)
+        return Side(rows=every, seen=True, excluded_parts=0, note=FLATTERS, groups=groups)
     if part == "all":
         if recorded is None:
             return _unseen_of_former(package, report, manifest)
@@ -112,12 +116,14 @@ def side_to_judge(
         seen=seen,
         excluded_parts=0,
         note=FLATTERS if seen else UNSEEN,
-        groups=None if recorded is None else _groups_of(recorded, manifest),
+        groups=_groups_of(recorded, manifest),
     )
 
 
-def _groups_of(recorded: tuple[SplitRow, ...], manifest: Manifest) -> tuple[str, ...]:
-    """The groups that the package's split kept together."""
+def _groups_of(recorded: tuple[SplitRow, ...] | None, manifest: Manifest) -> tuple[str, ...] | None:
+    """The groups that the package's split kept together; None where no record says it."""
+    if recorded is None:
+        return None
     of_part = {row.part: row.group for row in recorded}
     return tuple(of_part.get(row.part, row.group) for row in manifest.rows)
 
@@ -135,21 +141,30 @@ def _unseen(
     manifest: Manifest,
     progress: Progress | None,
 ) -> Side:
-    """Another set, without the parts that share an image, a name or nearly an image."""
+    """Another set, without the parts that share an image, a name, a group or nearly an image."""
+    groups = group_names(manifest, choose_grouping(manifest).fields)
     found = overlap(
         recorded,
         manifest,
         perceptual_hashes(manifest, progress=progress),
         same_product=manifest.product == package.recipe.product,
+        groups=groups,
     )
-    return _without(package, manifest, found.parts, found.in_words)
+    return _without(package, manifest, found.parts, found.in_words, groups)
 
 
-def _without(package: ModelPackage, manifest: Manifest, used: frozenset[str], said: str) -> Side:
+def _without(
+    package: ModelPackage,
+    manifest: Manifest,
+    used: frozenset[str],
+    said: str,
+    groups: tuple[str, ...],
+) -> Side:
     left = [i for i, row in enumerate(manifest.rows) if row.part not in used]
     if not left:
         raise DataError(
-            f"{package.reference} was made from images of every part of {manifest.name}: {said}",
+            f"{package.reference} was made from images of every part of {manifest.name}, or of its "
+            f"group: {said}",
             remedy="Measure it on parts that it has not seen.",
         )
     return Side(
@@ -157,6 +172,7 @@ def _without(package: ModelPackage, manifest: Manifest, used: frozenset[str], sa
         seen=False,
         excluded_parts=len(used),
         note=f"{UNSEEN}; {said}",
+        groups=groups,
     )
 
 
@@ -178,6 +194,7 @@ def _side_of_former(
 
 def _unseen_of_former(package: ModelPackage, report: Report, manifest: Manifest) -> Side:
     """Another set, without the parts that share an image with what the package was made from."""
+    groups = group_names(manifest, choose_grouping(manifest).fields)
     known = set(report.seen)
     if not known:
         note = (
@@ -185,7 +202,8 @@ def _unseen_of_former(package: ModelPackage, report: Report, manifest: Manifest)
             "trained again: its report does not list its images"
         )
         rows = np.arange(len(manifest.rows), dtype=np.int64)
-        return Side(rows=rows, seen=False, excluded_parts=0, note=note)
+        return Side(rows=rows, seen=True, excluded_parts=0, note=note, groups=groups)
     used = frozenset(row.part for row in manifest.rows if row.sha256 in known)
     said = f"{counted(len(used), 'part')} left out that the model was made from"
-    return _without(package, manifest, used, said if used else "no part of it was in training")
+    none = "no image of it was in training"
+    return _without(package, manifest, used, said if used else none, groups)

@@ -3,7 +3,8 @@
     path,fold                                  fit, calibrate, test; train, val, test; or 0, 1, ...
     sha256,part,group,side,perceptual_hash     a package's split.csv; as good for another training
 
-A file is taken as it is: every row of the set once, nothing else, and nothing that crosses.
+A file is taken as it is: every row of the set once, nothing else, and nothing that crosses. Its
+paths may be those of the source, also whole ones of another machine; `;` may stand for `,`.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 COLUMNS = ("path", "fold")
 PACKAGE_COLUMNS = ("sha256", "part", "group", "side", "perceptual_hash")
 HASH_DIGITS = 64  # 256 bits in hex
+_WHOLE = re.compile(r"/|[A-Za-z]:/")  # how a path begins that names its disk too
 _HASH = re.compile(f"[0-9a-f]{{{HASH_DIGITS}}}")
 NAMES: Mapping[str, Side] = {
     "fit": "fit",
@@ -126,8 +128,8 @@ def read_folds(path: Path, manifest: Manifest) -> tuple[str, ...]:
     """(N,) what the file says of each row: the name of a side, or the number of a fold.
 
     Raises:
-        DataError: the file misses rows, names images that are not in the set, names one twice, or
-            its folds make no sense; lists them.
+        DataError: the file misses rows, names images that are not in the set, or names one in two
+            folds; lists them.
     """
     try:
         data = path.read_bytes()
@@ -213,7 +215,10 @@ def check_folds(
 def _lines(data: bytes, source: str) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """The columns, and (line number, cells) of every line."""
     try:
-        reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
+        text = data.decode("utf-8-sig")
+        first = text.partition("\n")[0]
+        mark = ";" if ";" in first and "," not in first else ","
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
         columns = list(reader.fieldnames or ())
         lines = [(reader.line_num, cells) for cells in reader]
     except (UnicodeDecodeError, csv.Error) as error:
@@ -246,7 +251,7 @@ def _matched(
     folds: dict[int, str] = {}
     unknown, unclear, twice = [], [], []
     for name, fold in said:
-        rows = places.get(name.replace("\\", "/").removeprefix("./"), ())
+        rows = _rows_of(name, places)
         same = {manifest.rows[i].sha256 for i in rows}
         if not rows:
             unknown.append(name)
@@ -270,6 +275,18 @@ def _matched(
                 "every image to begin with.",
             )
     return tuple(folds[i] for i in range(len(manifest.rows)))
+
+
+def _rows_of(name: str, places: Mapping[str, Sequence[int]]) -> Sequence[int]:
+    """The rows that a path means; of a whole path, by the longest end of it that is known."""
+    plain = name.strip().replace("\\", "/").removeprefix("./")
+    if name in places or plain in places:
+        return places[name if name in places else plain]
+    if not _WHOLE.match(plain):
+        return ()
+    parts = plain.split("/")
+    ends = ("/".join(parts[start:]) for start in range(1, len(parts)))
+    return next((places[end] for end in ends if end in places), ())
 
 
 def _sides(path: Path, names: Sequence[str], fold: int | None) -> NDArray[np.int64]:

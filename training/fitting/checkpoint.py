@@ -54,7 +54,8 @@ class RunFolder:
         Args:
             runs: the folder of all runs of a model, `weights/<model>/.runs`.
             identity: all that the result depends on: digest of the data, settings, versions.
-            resume: go on from the checkpoint there; otherwise begin anew, whatever is there.
+            resume: go on from the checkpoint there, or from the start where it was stopped before
+                the first; otherwise begin anew, whatever is there.
 
         Raises:
             ConfigurationError: there is nothing to go on from, with what differs from the
@@ -64,7 +65,7 @@ class RunFolder:
         digest = hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
         run = cls(folder=runs / digest[:16], identity=named)
         if resume:
-            if not run.unfinished:
+            if not (run.folder / "run.json").is_file():
                 raise ConfigurationError(
                     f"no unfinished training has these data and settings{differences(runs, named)}",
                     remedy="Give the same data and settings as before, or train without --resume.",
@@ -78,11 +79,6 @@ class RunFolder:
         except OSError as error:
             raise unwritable(run.folder, error) from error
         return run
-
-    @property
-    def unfinished(self) -> bool:
-        """Whether there is a checkpoint to go on from."""
-        return (self.folder / "checkpoint.pt").is_file()
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the checkpoint by this state of tensors, numbers, texts, lists and dicts.

@@ -1,11 +1,14 @@
 """Which unfinished training `--resume` goes on with, and the settings that it had.
 
 weights/<model>/.runs/<id>/{checkpoint.pt, training.toml}  ->  the newest that suits the flags
+
+One that was stopped before its first checkpoint has nothing to go on from, and begins anew.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from inspection.errors import ConfigurationError
 from training.config import CONFIG_NAME, Wish, config_text, read_config
@@ -13,13 +16,11 @@ from training.fitting.checkpoint import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from training.manifest import Manifest
     from training.plan import Plan
 
 RUNS_NAME = ".runs"
-CHECKPOINT_NAME = "checkpoint.pt"
 
 
 def keep_settings(plan: Plan, run_folder: Path) -> None:
@@ -47,9 +48,8 @@ def settings_to_resume(
     model = wishes["model"].value if "model" in wishes else manifest.name
     runs = weights / model / RUNS_NAME
     found = sorted(
-        (path.stat().st_mtime, path.parent)
-        for path in runs.glob(f"*/{CHECKPOINT_NAME}")
-        if (path.parent / CONFIG_NAME).exists()
+        (max(file.stat().st_mtime for file in path.parent.iterdir()), path.parent)
+        for path in runs.glob(f"*/{CONFIG_NAME}")
     )
     if not found:
         raise ConfigurationError(
@@ -62,7 +62,7 @@ def settings_to_resume(
         other = [
             f"{wish.origin} {wish.value} (it had {had[key].value if key in had else 'none'})"
             for key, wish in flags.items()
-            if key not in had or had[key].value != wish.value
+            if key not in had or _plain(had[key].value) != _plain(wish.value)
         ]
         if not other:
             return {**had, **flags}
@@ -71,3 +71,8 @@ def settings_to_resume(
         f"no unfinished training of {model} had these settings: {'; '.join(unlike)}",
         remedy="Leave these flags out to go on with the newest, or train without --resume.",
     )
+
+
+def _plain(value: Any) -> Any:
+    """A file by its whole path, as a run folder's settings write it; other values as they are."""
+    return value.absolute() if isinstance(value, Path) else value

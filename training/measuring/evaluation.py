@@ -255,7 +255,7 @@ def _cell(text: str) -> str:
 def _plain(value: Any) -> Any:
     """Dataclasses, mappings and sequences as dictionaries and lists."""
     if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
+        return _plain(asdict(value))
     if isinstance(value, Mapping):
         return {name: _plain(each) for name, each in value.items()}
     if isinstance(value, (tuple, list)):

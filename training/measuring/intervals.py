@@ -163,7 +163,8 @@ def escape_bound(
 
     The design effect is the larger one of two: that of the escapes, and that of "among the lowest
     quarter of the scores", the parts that would escape next. The second one does not vanish when
-    nothing escaped, and is the steadier one when little did.
+    nothing escaped, and is the steadier one when little did. Where that quarter is all of them, for
+    most scores are the same, it tells nothing; see `_tells_nothing`.
 
     Args:
         escaped: (n,) for each bad part.
@@ -174,8 +175,13 @@ def escape_bound(
     """
     n, escapes = len(escaped), int(escaped.sum())
     k = len(np.unique(groups))
-    nearly = (scores <= np.quantile(scores, 0.25)).astype(np.float64)
-    effect = max(design_effect(nearly, groups), design_effect(escaped.astype(np.float64), groups))
+    nearly = scores <= np.quantile(scores, 0.25)
+    effect = max(
+        design_effect(nearly.astype(np.float64), groups),
+        design_effect(escaped.astype(np.float64), groups),
+    )
+    if _tells_nothing(nearly, escaped):
+        effect = max(effect, n / k)
     size = effective_size(n, k, effect, level=confidence)
     naive = upper_bound(escapes, n, confidence=confidence)
     exact = upper_bound(escapes / n * size, size, confidence=confidence)
@@ -207,8 +213,8 @@ def rate_interval(
 
     Where it never happened, or always did, the hits do not tell how alike the parts of a group are.
     Then their design effect is that of "among the quarter that came nearest to it", as in
-    `escape_bound`; without `nearness` the groups themselves are the units, as if the parts of one
-    were all alike.
+    `escape_bound`; without `nearness`, or where most parts come equally near, the groups themselves
+    are the units, as if the parts of one were all alike.
 
     Args:
         hits: (n,) parts that count.
@@ -224,12 +230,23 @@ def rate_interval(
     if nearness is not None:
         near = nearness[of] >= np.quantile(nearness[of], 0.75)
         effect = max(effect, design_effect(near.astype(np.float64), groups[of]))
+        if _tells_nothing(near, hits[of]):
+            effect = max(effect, n / k)
     elif happened in (0, n):
         effect = max(effect, n / k)
     size = effective_size(n, k, effect, level=0.5 + confidence / 2)
     low, high = clopper_pearson(happened / n * size, size, confidence=confidence)
     resampled = percentiles(bootstrap.rates(hits & of, of), confidence=confidence)
     return min(low, resampled[0]), max(high, resampled[1])
+
+
+def _tells_nothing(near: NDArray[np.bool_], happened: NDArray[np.bool_]) -> bool:
+    """Whether nothing shows how alike the parts of a group are: all came equally near to it, and it
+    happened to all or to none. Then the groups themselves are the units.
+
+    A probability that has risen to 1 is such a case: it no longer tells one part from another.
+    """
+    return bool(near.all() and (happened.all() or not happened.any()))
 
 
 def percentiles(draws: NDArray[np.float64], *, confidence: float = 0.95) -> tuple[float, float]:

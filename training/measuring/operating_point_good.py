@@ -1,6 +1,6 @@
 """Limits where no bad part was ever seen: a share of good parts goes to review, and none fails.
 
-    scores of good calibration parts -> a scale -> probability (one half where review begins)
+    scores of good calibration parts -> a scale -> probability (one half about where review begins)
     probability, novelty -> novelty limit -> pass limit, within the review budget -> pass | review
 
 Without bad parts nothing is known of escapes; the only lever is how many good parts people look at,
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inspection.errors import DataError
-from inspection.verdict import Calibration, Certificate, OperatingPoint
+from inspection.verdict import Calibration, Certificate, OperatingPoint, at_most
 from training.calibrate import Calibrated
 from training.data.rows import counted
 from training.measuring.intervals import (
@@ -61,18 +61,20 @@ class GoodShare:
     effective_size: float
 
     def in_words(self) -> str:
-        """Such as "12 of 80 good calibration parts go to review; at most 24.1 % will, ..."."""
+        """Such as "12 of 80 good calibration parts go to review; of good parts like these ..."."""
         return (
             f"{self.reviewed} of {counted(self.parts, 'good calibration part')} go to review; of "
-            f"good parts like these {self.expected:.1%} at most are expected to, and "
-            f"{self.bound:.1%} is the bound at {CONFIDENCE:.0%} confidence"
+            f"good parts like these {at_most(self.expected)} at most are expected to, and "
+            f"{at_most(self.bound)} is the bound at {CONFIDENCE:.0%} confidence"
         )
 
 
 def calibrate_good_only(scores: NDArray[np.float32], *, review_budget: float) -> Calibrated:
-    """A scale for scores of good parts: `ORDINARY` for the median one, one half at the limit.
+    """A scale for scores of good parts: `ORDINARY` for the median, one half at the review budget.
 
-    Not a chance that the part is bad: nobody could tell. Order is kept, so limits lose nothing.
+    Not a chance that the part is bad: nobody could tell. Order is kept, so limits lose nothing. The
+    pass limit lies at one half or a little above: the novelty limit takes some of the budget, and
+    limits count parts where this counts images.
 
     Args:
         scores: (n, 1) of the serving engine, of good parts that the fit never saw.
@@ -95,8 +97,8 @@ def calibrate_good_only(scores: NDArray[np.float32], *, review_budget: float) ->
         calibration=Calibration(slope=(slope,), intercept=(-slope * float(limit),)),
         warnings=(
             (
-                "no bad part to calibrate on: the probability is a scale, 0.5 where review begins, "
-                "not the chance that a part is bad"
+                "no bad part to calibrate on: the probability is a scale, 0.5 about where review "
+                "begins, not the chance that a part is bad"
             ),
         ),
         methods=("good-only",),

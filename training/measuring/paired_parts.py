@@ -13,15 +13,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from inspection.engines.openvino import OpenVinoEngine
 from inspection.errors import DataError
+from training.data.good_only import CLASSES as ANOMALY_CLASSES
 from training.data.rows import counted
+from training.data.taught import grouped_as
 from training.dividing.sides import side_to_judge
 from training.dividing.split_file import parse_split_csv
-from training.evaluate import check_fits, predict
+from training.evaluate import in_words_of, predict
 from training.measuring.agreement import judge
 from training.measuring.evaluation import FORMULA
+from training.measuring.intervals import number_groups
 from training.report import read_report
 
 if TYPE_CHECKING:
@@ -63,7 +68,7 @@ class PairedParts:
     """The same n parts, judged twice.
 
     Attributes:
-        groups: of each part.
+        groups: of each part; parts that either package holds for one group are in one.
         bad: (n,).
         first_dispositions, second_dispositions: of each part.
         first_scores, second_scores: (n,) float64, higher is more likely bad.
@@ -83,7 +88,8 @@ def held_out_by_both(first: ModelPackage, second: ModelPackage) -> PairedParts:
     """The parts that both packages were tested on, as each of them judged them then.
 
     An image counts as the same by its bytes. What the other package was fitted or calibrated on is
-    left out, by image and by part; so is what the two data sets label differently.
+    left out, by image and by part; so is what the two data sets label differently, where a model
+    that knows no kinds of defect only says good or bad.
 
     Raises:
         NotFound: a package of an earlier release, without test.csv.
@@ -105,7 +111,8 @@ def held_out_by_both(first: ModelPackage, second: ModelPackage) -> PairedParts:
         if digest in images or {judged[0][digest].part, judged[1][digest].part} & names
     }
     held = [digest for digest in shared if digest not in seen]
-    same = [digest for digest in held if judged[0][digest].label == judged[1][digest].label]
+    kinds = all(package.recipe.classes != ANOMALY_CLASSES for package in (first, second))
+    same = [d for d in held if _same_label(judged[0][d], judged[1][d], kinds=kinds)]
     notes = []
     for package, rows in zip((first, second), judged, strict=True):
         if len(rows) > len(shared):
@@ -133,7 +140,7 @@ def unseen_by_both(
     _check_same_product(first, second)
     sides = []
     for package in (first, second):
-        check_fits(package.recipe, manifest)
+        in_words_of(package.recipe, manifest)  # refuses a set that the package is not for
         own = manifest.digest == package.document.data_digest
         report = read_report(package)
         part: Literal["test", "all"] = "test" if own else "all"
@@ -148,14 +155,16 @@ def unseen_by_both(
         )
     notes = [f"{p.reference}: {side.note}" for p, side in zip((first, second), sides, strict=True)]
     judged: list[list[JudgedPart]] = []
-    for package in (first, second):
+    for package, side in zip((first, second), sides, strict=True):
+        grouped = manifest if side.groups is None else grouped_as(manifest, side.groups)
+        seen = in_words_of(package.recipe, grouped)
         engine = OpenVinoEngine.for_package(package)
         try:
             stage = f"judge with {package.reference}"
-            predicted = predict(engine, manifest, package.recipe, rows, progress, stage=stage)
+            predicted = predict(engine, seen, package.recipe, rows, progress, stage=stage)
         finally:
             engine.close()
-        judged.append([_judged(part) for part in judge(package, manifest, predicted)])
+        judged.append([_judged(part) for part in judge(package, seen, predicted)])
     return _paired(judged[0], judged[1], notes)
 
 
@@ -233,7 +242,7 @@ def _paired(
     first: Sequence[JudgedPart], second: Sequence[JudgedPart], notes: Sequence[str]
 ) -> PairedParts:
     return PairedParts(
-        groups=tuple(part.group for part in second),
+        groups=_groups_of_both([part.group for part in first], [part.group for part in second]),
         bad=np.array([part.bad for part in first], dtype=np.bool_),
         first_dispositions=tuple(part.disposition for part in first),
         second_dispositions=tuple(part.disposition for part in second),
@@ -241,6 +250,22 @@ def _paired(
         second_scores=np.array([part.score for part in second], dtype=np.float64),
         notes=tuple(notes),
     )
+
+
+def _same_label(one: JudgedPart, other: JudgedPart, *, kinds: bool) -> bool:
+    return one.bad == other.bad and (one.label == other.label or not kinds)
+
+
+def _groups_of_both(first: Sequence[str], second: Sequence[str]) -> tuple[str, ...]:
+    """(n,) groups such that parts which either side keeps together are in one."""
+    if not first:
+        return ()
+    one, other = number_groups(first), number_groups(second)
+    count = int(one.max()) + 1
+    nodes = count + int(other.max()) + 1
+    links = coo_array((np.ones(len(one), dtype=np.int8), (one, count + other)), (nodes, nodes))
+    joined = connected_components(links, directed=False)[1]
+    return tuple(str(joined[number]) for number in one.tolist())
 
 
 def _check_same_product(first: ModelPackage, second: ModelPackage) -> None:

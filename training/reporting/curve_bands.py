@@ -53,7 +53,7 @@ def curve_bands(evaluation: Evaluation, *, seed: int) -> Bands:
     roc, precision, risk = [], [], []
     for limit in _limits(score):
         called = score >= limit
-        found, alarms = float((called & bad).sum() / bad.sum()), float((called & ~bad).mean())
+        found = float((called & bad).sum() / bad.sum())
         alarms = float((called & ~bad).sum() / (~bad).sum())
         roc.append(point(alarms, called, bad, -np.abs(score - limit)))
         precision.append(point(found, bad, called, -score))

@@ -153,6 +153,15 @@ class TestBackbones:
         with pytest.raises(ConfigurationError, match="holds 1 tensors"):
             Taps("tf_efficientnet_lite0", weights=tmp_path / "other.pth")
 
+    @pytest.mark.parametrize("content", [b"", b"\x80\x02", b"hello", b"PK\x03\x04", b"{}"])
+    def test_a_file_of_another_kind_is_refused_in_words(
+        self, tmp_path: Path, content: bytes
+    ) -> None:
+        path = tmp_path / "notes.pth"
+        path.write_bytes(content)
+        with pytest.raises(ConfigurationError, match=r"notes\.pth: no weights"):
+            Taps("tf_efficientnet_lite0", weights=path)
+
     def test_a_pickled_object_is_never_built(self, tmp_path: Path) -> None:
         path = tmp_path / "trap.pth"
         path.write_bytes(pickle.dumps({"a": Path("/")}, protocol=2))

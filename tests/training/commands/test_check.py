@@ -12,6 +12,7 @@ import pytest
 
 from inspection.cli import main
 from tests.labelled_sets import GROUP_PATTERN, write_folders, write_png
+from training.commands.data import find_set
 
 Captured = pytest.CaptureFixture[str]
 
@@ -180,6 +181,32 @@ def test_a_review_that_does_not_hold_changes_nothing(
     assert main(["data", "relabel", "plates", "--from", str(review), "--reason", "x"]) == 3
     assert what in capsys.readouterr().err
     assert not Path("datasets/plates/revisions/2").exists()
+
+
+def test_checking_again_loses_no_decision(line: Path, capsys: Captured) -> None:
+    write_png(line / "good" / "lot01-blank.png", np.full((48, 48), 90, np.uint8))
+    bring_in(line)
+    checked(capsys, status=1)
+    review = Path("checks/plates-1/review.csv")
+    doubted = next(row for row in find_set(Path("datasets"), "plates").rows if row.bad)
+    with review.open("a", encoding="utf-8") as file:  # of a check that looked at label noise too
+        file.write(f"{doubted.path},{doubted.sha256},scratch,good,label-noise,good\n")
+    checked(capsys, status=1)
+    with review.open(encoding="utf-8-sig", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [(each["path"], each["finding"], each["new_label"]) for each in lines] == [
+        ("images/good/lot01-blank.png", "blank", ""),
+        (doubted.path, "decided before", "good"),
+    ]
+    before = review.read_bytes()
+    with pytest.MonkeyPatch.context() as full:
+        full.setattr("os.fsync", disk_full)
+        assert main(["data", "check", "plates", "--quick"]) == 4
+    assert review.read_bytes() == before
+
+
+def disk_full(_descriptor: int) -> None:
+    raise OSError(28, "No space left on device")
 
 
 def test_lines_that_contradict_each_other_are_refused(line: Path, capsys: Captured) -> None:

@@ -44,7 +44,8 @@ def test_every_part_has_a_row(line: Path, tmp_path: Path, capsys: Captured) -> N
     table = tmp_path / "out" / "parts.csv"
     assert evaluate(line, "--csv", str(table), "--format", "json") == 0
     summary = json.loads(capsys.readouterr().out)
-    rows = list(csv.DictReader(table.open(encoding="utf-8", newline="")))
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
     assert len(rows) == summary["parts"]
     assert sum(row["bad"] == "1" for row in rows) == summary["bad_parts"]
     assert summary["class_figures"]["scratch"]["auc"]["parts"] == len(rows)
@@ -58,6 +59,12 @@ def test_a_bound_that_is_not_shown_is_exit_status_1(line: Path, capsys: Captured
     assert "an escape rate of 0.001 is not shown" in err
     assert "more bad parts needed" in err
     assert evaluate(line, "--max-escape-rate", "0.999") == 0
+    for seen in ("fit", "all"):  # no gate opens on what the model was made from
+        capsys.readouterr()
+        assert evaluate(line, "--part", seen, "--max-escape-rate", "0.999") == 3
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert "seen in training" in err
 
 
 def test_a_limit_that_is_no_share_is_refused(line: Path, capsys: Captured) -> None:

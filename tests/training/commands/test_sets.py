@@ -111,6 +111,16 @@ def test_removing_asks_unless_told(twice: Path, capsys: Captured) -> None:
     assert "there is no data set" in refused(capsys, "data", "remove", "plates", "--yes")
 
 
+def test_referenced_images_in_the_folder_of_the_set_stay(line: Path) -> None:
+    raw = SETS / "plates" / "raw"
+    raw.parent.mkdir(parents=True)
+    line.rename(raw)
+    before = sorted(raw.rglob("*.png"))
+    assert main(["data", "import", str(raw), "--name", "plates", "--reference"]) == 0
+    assert main(["data", "remove", "plates", "--yes"]) == 0
+    assert sorted(raw.rglob("*.png")) == before
+
+
 def test_a_person_at_a_terminal_is_asked(
     twice: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,12 +53,12 @@ def test_images_names_and_near_images_of_training_are_left_out() -> None:
     assert found.same_image == {rows[0].part}  # type: ignore[attr-defined]
     assert found.same_part == {fit[1].part}
     assert found.near == {manifest.rows[near].part}
-    assert found.shared_groups == 1
-    assert "3 parts left out that the model was made from (1 by image, 1 by name" in found.in_words
-    assert "1 of 11 groups left stood in training too" in found.in_words
+    assert found.same_group == {rows[2].part}  # type: ignore[attr-defined]
+    assert "4 parts left out that the model was made from (1 by image, 1 by name" in found.in_words
+    assert "1 by a group that was in training" in found.in_words
     other = overlap(RECORD, manifest, hashes, same_product=False)
     assert other.same_part == frozenset()
-    assert other.shared_groups == 0
+    assert other.same_group == frozenset()
 
 
 def test_parts_that_all_look_alike_are_not_taken_for_each_other() -> None:

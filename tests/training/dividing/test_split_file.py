@@ -50,6 +50,32 @@ def test_paths_may_be_those_of_the_source(tmp_path: Path) -> None:
     assert split_from_file(written(tmp_path / "s.csv", text), MANIFEST).digest == made.digest
 
 
+@pytest.mark.parametrize("spoiled_by", ["windows", "spreadsheet", "quotes", "linux"])
+def test_what_other_programs_write_is_understood(tmp_path: Path, spoiled_by: str) -> None:
+    made = split(MANIFEST, seed=4)
+    lines = [line.split(",") for line in split_text(MANIFEST, made.names()).splitlines()]
+    whole = {"windows": r"D:\line 3\images", "linux": "/srv/line-3/images"}.get(
+        spoiled_by, "images"
+    )
+    if spoiled_by == "windows":
+        lines = [[path.replace("/", "\\"), fold] for path, fold in lines]
+    lines = [[path.replace("images", whole), fold] for path, fold in lines]
+    mark, end = (";", "\r\n") if spoiled_by == "spreadsheet" else (",", "\n")
+    quote = '"' if spoiled_by == "quotes" else ""
+    text = end.join(mark.join(f"{quote}{cell}{quote}" for cell in line) for line in lines)
+    file = tmp_path / "split.csv"
+    file.write_text(text + end, encoding="utf-8-sig", newline="")
+    assert split_from_file(file, MANIFEST).digest == made.digest
+
+
+def test_a_whole_path_that_could_mean_two_images_is_refused(tmp_path: Path) -> None:
+    manifest = two_images_a_part()
+    text = split_text(manifest, ["fit" if row.group < "g006" else "test" for row in manifest.rows])
+    text = text.replace("images/", "D:/somewhere/").replace("second/", "D:/elsewhere/")
+    with pytest.raises(DataError, match="that could mean several; write the whole path"):
+        split_from_file(written(tmp_path / "s.csv", text), manifest)
+
+
 def test_numbered_folds_are_tested_one_by_one(tmp_path: Path) -> None:
     folded = kfold(MANIFEST, 5, 1)
     file = written(tmp_path / "folds.csv", split_text(MANIFEST, folded.of_row.tolist()))

@@ -120,7 +120,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights(
     run = RunFolder.open(tmp_path, {"data": "d1", "settings": "s"}, resume=False)
     with pytest.raises(StoppedError):
         trained(plates, features, run, stop_after=stop_after)
-    assert run.unfinished
+    assert (run.folder / "checkpoint.pt").is_file()
     again = RunFolder.open(tmp_path, {"data": "d1", "settings": "s"}, resume=True)
     said: list[str] = []
     assert digest(trained(plates, features, again, said=said)) == whole

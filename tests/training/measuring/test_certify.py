@@ -111,6 +111,9 @@ def test_without_a_bad_part_nothing_is_certified() -> None:
     assert not found.certified
     assert found.escape_bound == 1
     assert found.more_bad_parts_needed == parts_needed(0.05)
+    assert found.in_words() == (
+        "cannot certify 5 %: 59 more bad parts needed; escape rate unknown: no bad part was seen"
+    )
 
 
 def test_a_part_that_shows_two_classes_counts_in_both() -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from inspection.errors import ConfigurationError
 from training.measuring.costs import Costs, cheapest_limits
 from training.operating_point import FEWEST_BAD, choose_limits
+from training.report import in_words
 
 
 def cost_of(
@@ -100,6 +101,29 @@ def test_the_review_budget_holds_for_costs_too() -> None:
     certificate = chosen.operating_point.certificate
     assert not certificate.certified  # only test parts can
     assert certificate.measured_on == "calibration"
+
+
+def test_limits_that_costs_chose_say_why_they_certify_nothing() -> None:
+    bad = np.arange(800) >= 400
+    chosen = choose_limits(
+        np.where(bad, np.linspace(0.2, 0.99, 800), np.linspace(0.01, 0.6, 800))[:, np.newaxis],
+        np.ones(800),
+        bad[:, np.newaxis],
+        np.arange(800),
+        wanted_escape_rate=0.05,
+        review_budget=0.1,
+        costs=Costs(escape=100, overkill=1, review=0.1),
+        classes=("crack",),
+        split_digest="d",
+    )
+    certificate = chosen.operating_point.certificate
+    assert certificate.escape_bound <= 0.05
+    assert not certificate.certified
+    for said in (in_words(chosen), certificate.in_words()):
+        assert said.startswith("cannot certify 5 %")
+        assert "limits" in said
+        assert "0 more bad parts" not in said
+        assert "()" not in said
 
 
 def test_a_rare_class_keeps_its_own_limit_under_costs() -> None:

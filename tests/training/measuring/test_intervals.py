@@ -275,6 +275,21 @@ def test_bound_without_escapes_does_not_shrink_to_nothing() -> None:
     assert bound.bound == bound.at_effective_size > 2 * bound.naive
 
 
+def test_scores_that_no_longer_tell_parts_apart_do_not_hide_the_groups() -> None:
+    groups = np.repeat(np.arange(6), 30)
+    bootstrap = GroupBootstrap(groups, seed=0)
+    ones, none, every = np.ones(180), np.zeros(180, dtype=np.bool_), np.ones(180, dtype=np.bool_)
+    bound = escape_bound(none, ones, groups, bootstrap)
+    assert bound.design_effect == 30
+    assert bound.effective_size <= 6
+    assert bound.bound > 0.3
+    assert rate_interval(none, every, groups, bootstrap, nearness=ones)[1] > 0.4
+    assert rate_interval(every, every, groups, bootstrap, nearness=ones)[0] < 0.6
+    alone = np.arange(180)
+    single = escape_bound(none, ones, alone, GroupBootstrap(alone, seed=0))
+    assert single.bound == pytest.approx(upper_bound(0, 180))
+
+
 def test_bound_of_independent_parts_is_the_exact_one_or_wider() -> None:
     scores = np.random.default_rng(5).random(60)
     bound = escape_bound(

@@ -244,6 +244,8 @@ def test_a_set_without_bad_test_parts_says_that_escapes_are_unknown(report: Repo
     assert "how many bad parts would pass is unknown" in text
     assert "no bad part was judged" in text
     assert "made from good parts alone" in text
+    assert "To find what is unlike the good parts" in text, "though the set names kinds of defect"
+    assert "To find: scratch" not in text
 
 
 def test_a_copy_carries_the_digest_of_the_package(page: bytes) -> None:

@@ -55,7 +55,7 @@ def may(report: Report) -> list[str]:
             f"the data set {data.name} were."
         ),
         f"To find: {', '.join(data.classes)}."
-        if data.classes
+        if data.classes and _preset(report) != "anomaly"
         else "To find what is unlike the good parts that it was shown.",
         f"With the limits in this report, on {report.engine}.",
     ]
@@ -92,8 +92,7 @@ def unknowns(report: Report) -> list[str]:
             "No bad part was among the test parts: how many bad parts would pass is unknown. What "
             "is known is how many good parts would not pass."
         )
-    preset = report.settings.get("preset") if report.identity is None else report.identity.preset
-    if preset == "anomaly":
+    if _preset(report) == "anomaly":
         said.append(
             "The model was made from good parts alone. It was taught no kind of defect, and cannot "
             "tell one from another."
@@ -161,6 +160,10 @@ def _identity(report: Report) -> list[tuple[object, object]]:
         ("Made", f"{when} UTC by {identity.made_by}"),
         ("Made with", f"inspection {identity.code_version}, preset {identity.preset}"),
     ]
+
+
+def _preset(report: Report) -> object:
+    return report.settings.get("preset") if report.identity is None else report.identity.preset
 
 
 def _signatures() -> Markup:

@@ -163,7 +163,7 @@ def calibration_section(report: Report) -> Section | None:
 
 def limits_section(report: Report) -> Section:
     """The limits, the review band, and where the parts lie."""
-    limits, classes = report.limits, report.data.classes
+    limits, classes = report.limits, tuple(report.test.classes)
     names = classes if len(classes) == len(limits.pass_below) else _numbered(limits.pass_below)
     rows = []
     for k, name in enumerate(names):
@@ -283,7 +283,8 @@ def _histogram(name: str, own: Histogram, pass_below: float, fail_from: float) -
 
 
 def _limits_of(report: Report, name: str) -> tuple[float, float]:
-    k = report.data.classes.index(name) if name in report.data.classes else 0
+    classes = tuple(report.test.classes)
+    k = classes.index(name) if name in classes else 0
     k = min(k, len(report.limits.pass_below) - 1)
     return report.limits.pass_below[k], report.limits.fail_from[k]
 
