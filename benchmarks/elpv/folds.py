@@ -82,12 +82,15 @@ DEFAULT = {"holdout": 10, "grouped": 5, "random": 5}
 
 # What a fit's figures depend on, and what those of fine-tuning depend on beside that.
 CODE = (
-    *(f"training/fit{name}.py" for name in ("", "_context", "_head")),
+    *("training/fit.py", "training/fitting/fit_context.py", "training/fitting/fit_head.py"),
     *(f"inspection/engines/{name}.py" for name in ("backbones", "context")),
 )
 FULL_CODE = (
-    *(f"training/{name}.py" for name in ("batches", "early", "stages", "validation", "views")),
-    *(f"training/{name}.py" for name in ("augment", "fit_full", "fit_tuned")),
+    *(
+        f"training/fitting/{name}.py"
+        for name in ("batches", "early", "fit_full", "fit_tuned", "stages", "validation", "views")
+    ),
+    "training/augment.py",
 )
 FULL_SETTINGS = ("full_", "tuned_", "validation", "patience")
 

@@ -311,8 +311,7 @@ def test_a_retired_model_stops_though_nothing_can_take_its_place(
         promote_next(weights)
         until(lambda: "cannot be put to work" in ready(live)[1])
         assert live.post(GOOD, capture_id="old").json()["model"]["version"] == 1
-        other = {"product": "ZZ-9", "capture_id": "z-0"}
-        until(lambda: live.post(GOOD, **other).status_code in (200, 201))
+        until(lambda: live.post(GOOD, product="ZZ-9", capture_id="0").status_code in (200, 201))
         Registry(weights).retire("spot-kn-42@1", reason="misses cracks")
         until(lambda: product(live)["state"] == "refused")
         answer = live.post(GOOD, capture_id="new")
