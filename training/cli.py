@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -157,6 +157,13 @@ KEYS = {
     help="What serves: float32, or what OpenVINO picks if that is quicker and flips no verdict.",
 )
 @click.option("--whole-precision", is_flag=True, help="Compare precisions on all test parts.")
+@click.option(
+    "--progress",
+    "style",
+    type=click.Choice(["auto", "json"]),
+    default="auto",
+    help="json: a JSON object a line on stderr, for a program that watches.",
+)
 @DATASETS
 @WEIGHTS
 def train(
@@ -166,6 +173,7 @@ def train(
     print_config: bool,
     resume: bool,
     preview: bool,
+    style: Literal["auto", "json"],
     datasets_dir: Path,
     weights_dir: Path,
     **options: Any,
@@ -200,7 +208,7 @@ def train(
     if preview:
         _preview(resolve_values(manifest, settings), weights_dir)
         return
-    with reporter() as told, leaks_told():
+    with reporter(style) as told, leaks_told():
         plan = resolve(manifest, settings, origins=origins, progress=told.progress)
         require_writable(weights_dir / plan.model)
         told.say(f"data: {_counts(manifest)}")
