@@ -205,6 +205,7 @@ def _fit(
     reporter: Reporter,
 ) -> FitResult:
     manifest = plan.taught
+    groups = manifest.groups
     masks = None
     if any(manifest.rows[row].regions for row in rows.tolist()):
         height, width = plan.recipe.input_size_px
@@ -214,7 +215,7 @@ def _fit(
     return fit(
         PreparedImages(manifest, plan.recipe, rows),
         manifest.targets()[rows],
-        [manifest.groups[row] for row in rows.tolist()],
+        [groups[row] for row in rows.tolist()],
         plan.fitting,
         masks=masks,
         progress=reporter.progress,
@@ -312,7 +313,7 @@ def _limits(plan: Plan, seen: Predicted) -> tuple[Calibrated, Chosen]:
         seen.scores,
         manifest.targets()[seen.rows],
         plan.recipe.classes,
-        groups=number_groups([manifest.groups[row] for row in seen.rows.tolist()]),
+        groups=number_groups([manifest.rows[row].group for row in seen.rows.tolist()]),
         seed=settings.seed,
     )
     probabilities = calibrated.calibration.probabilities(seen.scores)

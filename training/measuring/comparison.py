@@ -77,7 +77,7 @@ def compare_random(
     result = fit(
         PreparedImages(manifest, recipe, random.fit),
         manifest.targets()[random.fit],
-        [manifest.groups[row] for row in random.fit.tolist()],
+        [manifest.rows[row].group for row in random.fit.tolist()],
         settings,
         progress=stage,
         features=features.take(random.fit),
@@ -89,7 +89,7 @@ def compare_random(
         calibration_rows.scores,
         targets,
         recipe.classes,
-        groups=number_groups([manifest.groups[row] for row in random.calibrate.tolist()]),
+        groups=number_groups([manifest.rows[row].group for row in random.calibrate.tolist()]),
         seed=seed,
     ).calibration
     probabilities = calibration.probabilities(calibration_rows.scores)
