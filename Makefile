@@ -109,7 +109,8 @@ $(READY): pyproject.toml requirements/dev.txt $(UV)
 requirements: $(UV)
 	$(COMPILE) --all-extras pyproject.toml -o requirements/dev.txt
 	$(COMPILE) -c requirements/dev.txt --group tools -o requirements/tools.txt
-	$(COMPILE) -c requirements/dev.txt --extra serve pyproject.toml -o requirements/serve.txt
+	$(COMPILE) -c requirements/dev.txt --extra serve --extra postgresql --extra triton \
+		pyproject.toml -o requirements/serve.txt
 	$(COMPILE) -c requirements/dev.txt --extra train pyproject.toml -o requirements/train.txt
 	$(COMPILE) -c requirements/dev.txt --extra gpu pyproject.toml -o requirements/gpu.txt
 	@echo "pinned anew; make check installs and tries them"
