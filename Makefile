@@ -113,9 +113,10 @@ requirements: $(UV)
 		pyproject.toml -o requirements/serve.txt
 	$(COMPILE) -c requirements/dev.txt --extra train pyproject.toml -o requirements/train.txt
 	$(COMPILE) -c requirements/dev.txt --extra gpu pyproject.toml -o requirements/gpu.txt
+	$(COMPILE) requirements/triton-server.in -o requirements/triton-server.txt
 	@echo "pinned anew; make check installs and tries them"
 
 clean: ## records under var/, models and data sets are never touched
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .triton .triton.lock build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	rm -rf .import_linter_cache
 	find . -name __pycache__ -type d -not -path './var/*' -prune -exec rm -rf {} +

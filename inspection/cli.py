@@ -77,6 +77,7 @@ VERBS: Final[Mapping[str, Verb]] = MappingProxyType(
         "evaluate": Verb(help="Measure a packaged model on parts it has not seen.", extra="train"),
         "report": Verb(help="Show the report of a model, to read and to sign.", extra="train"),
         "models": Verb(help="List, show, promote and roll back models."),
+        "package": Verb(help="Carry a model to another box as one verified file."),
         "serve": Verb(help="Judge parts over HTTP, and keep their records.", extra="serve"),
         "keys": Verb(help="Create, list and revoke access keys."),
         "verify": Verb(help="Check the records against their hash tree."),

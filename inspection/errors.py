@@ -13,7 +13,9 @@ InspectionError
 │   │   ├── KeyMissing         a POST without Idempotency-Key
 │   │   ├── KeyReused          the same Idempotency-Key for another request
 │   │   ├── InFlight           the first request under this key is still running
-│   │   └── CaptureConflict    (station, capture_id) already stands for another image
+│   │   ├── CaptureConflict    (station, capture_id) already stands for another image
+│   │   ├── StateConflict      what is on record does not allow it: closed, released, taken
+│   │   └── ChangedMeanwhile   it is no longer what the caller has seen
 │   ├── UnknownProduct         not among the products that this server lists
 │   ├── NotFound               no such inspection, part, trace ID, image
 │   ├── NotAllowed             no key, a wrong key, or a key without the scope
@@ -28,6 +30,7 @@ InspectionError
 ├── QualityGateError           a figure missed its limit; nothing is broken
 │   └── DataLeak               the same part, group or image on two sides of a split: no figure
 ├── EngineError                the network did not answer, or answered nonsense
+│   └── EngineAway             it runs elsewhere, and is not there, or not the one that was asked
 └── RecordError                the record could not be made durable, so there is no verdict
     └── RecordsDamaged         the record store does not agree with itself
 
@@ -144,6 +147,20 @@ class CaptureConflict(RequestError):
     default_remedy = "Give every capture of a station a capture_id of its own."
 
 
+class StateConflict(RequestError):
+    """What is on record does not allow it: the set is closed, the hold released, the name taken."""
+
+    code = "state-conflict"
+    default_remedy = "Read what is on record now, and decide again."
+
+
+class ChangedMeanwhile(RequestError):
+    """It is no longer what the caller has seen."""
+
+    code = "changed-meanwhile"
+    default_remedy = "Read it again, and send the ETag that came with it as If-Match."
+
+
 class UnknownProduct(InputError):
     """The product is not among those that this server lists."""
 
@@ -247,6 +264,13 @@ class EngineError(InspectionError):
 
     code = "engine-failed"
     default_remedy = "Send the part again; if it goes on, restart the server and see its log."
+
+
+class EngineAway(EngineError):
+    """The network runs on another server, which is not there, or does not have this model now."""
+
+    code = "engine-away"
+    default_remedy = "Keep the image and send it again; see whether Triton runs and has the model."
 
 
 class RecordError(InspectionError):

@@ -1,27 +1,23 @@
-"""What is remembered of an inspection, for ever, and how it is named and proven.
+"""What is remembered of an inspection, for ever.
 
-    draft -> RecordStore.append -> InspectionRecord -> canonical JSON (RFC 8785) -> leaf hash
+    draft -> RecordStore.append -> InspectionRecord
 
-Every record, an inspection or a person's review, is one leaf of a hash tree (`merkle.py`). Records
-are only ever added; what is in force for a part is a view over them (`disposition_in_force`).
+Records are only ever added. `events.py` has what else is remembered of a part, `entries.py` how all
+of it is written down, `standing.py` what follows from it.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass, field
-from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import rfc8785
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict
 
 from inspection.errors import RecordError, RequestError
 from inspection.names import new_inspection_id
 from inspection.verdict import Disposition, Finding, Reason, Verdict
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 AttemptReason = Literal["first", "recheck", "after-rework", "audit", "challenge", "simulated"]
 ATTEMPT_REASONS: tuple[AttemptReason, ...] = get_args(AttemptReason)
@@ -43,6 +39,8 @@ class InspectionRequest:
         serial: the mark as read; None when it could not be read.
         captured_at: RFC 3339 with a zone, by the station's clock.
         reason: why this capture was made; None is "first" for a new part, else "recheck".
+        view_set: ID of the set of views that this image belongs to; None when it is the only one.
+        view: which of the set's views it shows.
     """
 
     station: str
@@ -56,6 +54,8 @@ class InspectionRequest:
     mould: str | None = None
     cavity: str | None = None
     reason: AttemptReason | None = None
+    view_set: str | None = None
+    view: str | None = None
 
     MAX_LENGTH: ClassVar[int] = 200
 
@@ -77,10 +77,15 @@ class InspectionRequest:
             raise RequestError(f"a serial cannot begin with {UNREAD!r}: that is for unread marks")
         if self.reason is not None and self.reason not in ATTEMPT_REASONS:
             raise RequestError(f"`reason` is one of {', '.join(ATTEMPT_REASONS)}")
+        if (self.view_set is None) != (self.view is None):
+            raise RequestError("`view_set` and `view` come together", remedy="Send both or none.")
 
     def digest(self, image_sha256: str) -> str:
         """Two requests are the same when this is: station, fields and image, not the key."""
         fields = {k: v for k, v in asdict(self).items() if k != "idempotency_key"}
+        for name in ("view_set", "view"):  # a request of an earlier release keeps its digest
+            if fields[name] is None:
+                del fields[name]
         return hashlib.sha256(rfc8785.dumps({**fields, "image": image_sha256})).hexdigest()
 
 
@@ -147,6 +152,21 @@ class InspectionDraft:
     received_at: str
     timings_ms: dict[str, float] = field(default_factory=dict)
     principal: str | None = None
+    view_set: str | None = None
+    view: str | None = None
+    engine: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewReference:
+    """One view of a part, in the inspection that sums its views up.
+
+    `inspection_id` and `disposition` are None where the view is missing.
+    """
+
+    view: str
+    inspection_id: str | None
+    disposition: Disposition | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +175,13 @@ class InspectionRecord:
 
     `serial` is None when the mark was unread; `part` then holds a provisional identity made from
     the trace ID, and otherwise the serial. `attempt` is None for reasons that do not count.
+
+    Attributes:
+        view: which view of `view_set` this image shows; such a record alone settles nothing.
+        view_set: the set of views that it belongs to, or that it closes.
+        views: of the record that closes a set: each view, and which image it was judged by. Image,
+            evidence and findings are then those of the worst view.
+        engine: what ran the network, in words; None in records of releases before 0.2.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -189,6 +216,10 @@ class InspectionRecord:
     idempotency_key: str
     request_sha256: str
     principal: str | None
+    view_set: str | None = None
+    view: str | None = None
+    views: tuple[ViewReference, ...] = ()
+    engine: str | None = None
 
     def __post_init__(self) -> None:
         if self.serial is not None and not self.serial:
@@ -197,6 +228,14 @@ class InspectionRecord:
             raise RecordError("a part whose mark was not read is never a pass")
         if self.disposition != "pass" and not self.reasons:
             raise RecordError("whatever is not a pass says why")
+        if self.view is not None and (self.view_set is None or self.views or self.attempt):
+            raise RecordError("a view belongs to a set, holds no views and is no attempt")
+        if (
+            self.views
+            and self.disposition == "pass"
+            and any(each.disposition != "pass" for each in self.views)
+        ):
+            raise RecordError("a part passes only when every view of it was seen and passed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,14 +263,25 @@ class ReviewRecord:
             raise RequestError("`reason` of a review holds 1 to 2,000 characters")
 
 
-Entry = InspectionRecord | ReviewRecord
-EntryKind = Literal["inspection", "review"]
-
-
 def complete(
-    draft: InspectionDraft, *, trace_id: str, attempt: int | None, inspection_id: str | None = None
+    draft: InspectionDraft,
+    *,
+    trace_id: str,
+    attempt: int | None,
+    inspection_id: str | None = None,
+    part: str | None = None,
+    views: tuple[ViewReference, ...] = (),
 ) -> InspectionRecord:
-    """The record of a draft. `attempt` is the part's next number, None when it does not count."""
+    """The record of a draft.
+
+    Args:
+        draft: what was found.
+        trace_id: its own.
+        attempt: the part's next number; None when it does not count, or is only one view.
+        inspection_id: a fresh one when absent.
+        part: the identity of the set of views that it belongs to; its own when absent.
+        views: what a record that closes a set sums up.
+    """
     reason = draft.reason or ("recheck" if (attempt or 1) > 1 else "first")
     if reason == "first" and attempt is not None and attempt > 1:
         reason = "recheck"  # a station that always says "first" does not make the part new
@@ -239,7 +289,7 @@ def complete(
     return InspectionRecord(
         id=inspection_id or new_inspection_id(),
         trace_id=trace_id,
-        part=f"{UNREAD}{trace_id}" if draft.serial is None else draft.serial,
+        part=part or (f"{UNREAD}{trace_id}" if draft.serial is None else draft.serial),
         serial=draft.serial,
         station=draft.station,
         product=draft.product,
@@ -272,85 +322,8 @@ def complete(
         idempotency_key=draft.idempotency_key,
         request_sha256=draft.request_sha256,
         principal=draft.principal,
+        view_set=draft.view_set,
+        view=draft.view,
+        views=views,
+        engine=draft.engine,
     )
-
-
-def kind_of(entry: Entry) -> EntryKind:
-    """The kind under which a record is stored."""
-    return "inspection" if isinstance(entry, InspectionRecord) else "review"
-
-
-def canonical_json(entry: Entry) -> bytes:
-    """The record's RFC 8785 form: what its leaf is the hash of."""
-    return rfc8785.dumps(_adapter(kind_of(entry)).dump_python(entry, mode="json"))
-
-
-def parse_entry(kind: EntryKind, body: bytes) -> Entry:
-    """The record in a stored body; the inverse of `canonical_json`."""
-    entry: Entry = _adapter(kind).validate_json(body)
-    return entry
-
-
-@cache
-def _adapter(kind: EntryKind) -> TypeAdapter[Any]:
-    return TypeAdapter(InspectionRecord if kind == "inspection" else ReviewRecord)
-
-
-# --- what is in force ------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InForce:
-    """The disposition that stands for a part, and the record it rests on."""
-
-    disposition: Disposition
-    inspection_id: str
-    review_id: str | None
-    why: str
-
-
-def disposition_in_force(entries: Iterable[Entry]) -> InForce | None:
-    """What stands for a part after its records, given in the order in which they were added.
-
-    The latest inspection that counts stands. Audits, challenges and simulated inspections do not
-    count. A fail stays through rechecks; after rework an inspection lifts a fail of the machine's,
-    and turns one of a person's into a review, because a station's word is not a person's.
-
-    A person's decision stands until the part is inspected again. A pass that is decided late, on an
-    inspection from before the one that stands, lifts nothing; a fail always counts, on an audit
-    too, but for challenges and simulated inspections, which are not of the part.
-    """
-    stands: InForce | None = None
-    audits: set[str] = set()
-    turns: dict[str, int] = {}  # inspections that a decision can be about; an audit's is the last
-    turn = -1  # of the inspection that stands
-    for entry in entries:
-        if isinstance(entry, ReviewRecord):
-            decided = turns.get(entry.inspection_id)
-            audit = entry.inspection_id in audits
-            late = decided is not None and decided < turn
-            if decided is None or (entry.disposition == "pass" and (late or audit)):
-                continue
-            turn = max(turn, decided)
-            stands = InForce(
-                disposition=entry.disposition,
-                inspection_id=entry.inspection_id,
-                review_id=entry.id,
-                why=f"decided by {entry.reviewer}: {entry.reason}",
-            )
-            continue
-        if entry.reason == "audit":
-            audits.add(entry.id)
-            turns[entry.id] = max(turns.values(), default=-1)
-        if entry.reason in NOT_COUNTED:
-            continue
-        turns[entry.id] = max(turns.values(), default=-1) + 1
-        disposition, why = entry.disposition, f"attempt {entry.attempt}, {entry.reason}"
-        if stands is not None and stands.disposition == "fail" and disposition != "fail":
-            if entry.reason != "after-rework":
-                continue
-            if stands.review_id is not None:
-                disposition, why = "review", f"{why}; a person failed it before, a person decides"
-        turn = turns[entry.id]
-        stands = InForce(disposition=disposition, inspection_id=entry.id, review_id=None, why=why)
-    return stands

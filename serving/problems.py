@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 MEDIA_TYPE: Final = "application/problem+json"
 URN: Final = "urn:inspection:problem:"
+FINAL: Final = frozenset({e.CaptureConflict.code, e.StateConflict.code, e.DataLeak.code})
+"""Refusals with 409 that waiting does not change."""
+
 RETRY_AFTER_S: Final = {409: 1, 429: 1, 503: 5, 504: 1}
 """How long a caller does well to wait, where waiting helps: by status."""
 
@@ -68,6 +71,8 @@ KINDS: Final[Mapping[type[e.InspectionError], Kind]] = {
     e.KeyReused: Kind(status=422, title="The Idempotency-Key stands for another request"),
     e.InFlight: Kind(status=409, title="The same request is still running"),
     e.CaptureConflict: Kind(status=409, title="The capture_id stands for another capture"),
+    e.StateConflict: Kind(status=409, title="What is on record does not allow it"),
+    e.ChangedMeanwhile: Kind(status=412, title="It is no longer what you have seen"),
     e.UnknownProduct: Kind(status=404, title="No such product here"),
     e.NotFound: Kind(status=404, title="Not found"),
     e.NotAllowed: Kind(status=403, title="Not allowed"),
@@ -84,6 +89,7 @@ KINDS: Final[Mapping[type[e.InspectionError], Kind]] = {
     e.QualityGateError: Kind(status=409, title="A figure missed its limit"),
     e.DataLeak: Kind(status=409, title="The split of the data leaks"),
     e.EngineError: Kind(status=503, title="The engine failed"),
+    e.EngineAway: Kind(status=503, title="The engine is away"),
     e.RecordError: Kind(status=503, title="The record could not be made durable"),
     e.RecordsDamaged: Kind(status=500, title="The records do not agree with themselves"),
     BodyTooSlow: Kind(status=408, title="The body came too slowly"),
@@ -126,7 +132,7 @@ class Problem:
             server.metrics.rejected(self.code)
         instance = f"urn:uuid:{uuid4()}"
         headers = dict(self.headers)
-        if self.status in RETRY_AFTER_S and self.code != e.CaptureConflict.code:
+        if self.status in RETRY_AFTER_S and self.code not in FINAL:
             headers.setdefault("Retry-After", str(RETRY_AFTER_S[self.status]))
         log.log(
             logging.ERROR if self.status >= 500 else logging.INFO,

@@ -10,12 +10,20 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -60,14 +68,47 @@ class LimitSettings(_Section):
     max_pixels: int = Field(DecodeLimits().max_pixels, ge=1)
 
 
+class TritonSettings(_Section):
+    """Where NVIDIA Triton is, for `engine.kind = "triton"`."""
+
+    url: str = Field("", description="host:port of its gRPC or HTTP end, such as gpu-1:8001")
+    protocol: Literal["grpc", "http"] = Field("grpc", description="how to speak to it")
+    timeout_s: float = Field(
+        2.0, gt=0, le=600, description="how long one call may take, with all its tries"
+    )
+    shared_memory: Literal["auto", "off"] = Field(
+        "auto", description="hand images over in memory where Triton is on this machine"
+    )
+
+
 class EngineSettings(_Section):
     """How the network is run."""
 
+    kind: Literal["auto", "openvino", "torch", "onnxruntime", "triton"] = Field(
+        "auto", description="what runs it; auto takes the best that is there, and says which"
+    )
+    fallback: Literal["none", "openvino", "torch"] = Field(
+        "none", description="what judges while Triton is away; none refuses with 503"
+    )
     threads: int | None = Field(None, ge=1, description="cores for the engine; its own choice")
     max_batch: int = Field(8, ge=1, le=256, description="images in one run of the network")
     stuck_s: float = Field(
         10.0, gt=0, allow_inf_nan=False, description="a run that takes longer counts as hung"
     )
+    triton: TritonSettings = TritonSettings()
+
+    @model_validator(mode="after")
+    def _triton_fits(self) -> EngineSettings:
+        if self.kind != "triton":
+            if self.fallback != "none":
+                raise ValueError('`fallback` is what stands in for kind = "triton"')
+            return self
+        if not re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):[0-9]{1,5}", self.triton.url):
+            raise ValueError('kind = "triton" needs triton.url as host:port, such as gpu-1:8001')
+        if self.triton.timeout_s > self.stuck_s / 2:
+            # A call that waits for Triton, and the fallback after it, is no engine that hangs.
+            raise ValueError("triton.timeout_s must be at most half of stuck_s")
+        return self
 
 
 class Settings(BaseSettings):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from pydantic import ValidationError
 from sqlalchemy import func, select, union_all
 
+from inspection.entries import Entry, EntryKind, parse_entry
 from inspection.errors import (
     CaptureConflict,
     InspectionError,
@@ -21,7 +22,7 @@ from inspection.errors import (
     RequestError,
 )
 from inspection.merkle import Frontier, leaf_hash
-from inspection.record import Entry, EntryKind, InspectionRecord, ReviewRecord, parse_entry
+from inspection.record import InspectionRecord, ReviewRecord
 from inspection.store import Page
 from inspection.stores.schema import entries, inspections, reviews, tree_heads
 

@@ -1,12 +1,25 @@
 """The tables. `entries` is the record; everything beside it is made from it or is an index.
 
-    entries      one row a record: its canonical JSON, exactly as hashed, and its leaf
-    inspections  what inspections are looked up by, copied out of the body
-    reviews      the same for reviews
-    tree_heads   the root of the hash tree after every commit
-    access_keys  who may call; no part of the tree
+    entries        one row an entry: its canonical JSON, exactly as hashed, and its leaf
+    inspections    what inspections are looked up by, copied out of the body
+    findings       the defect classes found in them
+    statements     every other entry: reviews, events, holds and the rest, by their ID
+    reviews        what reviews are looked up by
+    mentions       which parts a statement is about
+    part_names     the identities of parts that have more than one
+    holds          holds, and what released them
+    view_sets      sets of views, and what closed them
+    process_values one row a value
+    erased_files   image files that were deleted on purpose
+    submissions    requests that added a statement, so that the same one again adds nothing
+    counts         inspections by hour and what they are counted by (roll-ups)
+    tree_heads     the root of the hash tree after every commit
+    tree_nodes     roots of complete subtrees of 256, 65,536 ... leaves, for proofs
+    checkpoints    signed tree heads, and who has witnessed them
+    access_keys    who may call; no part of the tree
 
-`migrations/` makes these same tables step by step; a test holds the two together.
+On PostgreSQL `entries` is partitioned by month. `migrations/` makes these same tables step by step;
+a test holds the two together on both databases.
 """
 
 from __future__ import annotations
@@ -17,6 +30,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -31,9 +45,9 @@ from sqlalchemy import (
 from inspection.record import InspectionRecord
 
 if TYPE_CHECKING:
-    from inspection.record import Entry
+    from inspection.record import ReviewRecord
 
-REVISION: Final = "0001"
+REVISION: Final = "0002"
 """The migration that this code was written for."""
 
 # Named constraints: a later migration can address them on every database.
@@ -50,30 +64,31 @@ metadata: Final = MetaData(
 # SQLite makes only an INTEGER key the row's own number.
 SEQUENCE: Final = BigInteger().with_variant(Integer, "sqlite")
 
+
+def _sequence(*, primary: bool = False) -> Column[int]:
+    """The leaf's index in the hash tree, plus one: given by the writer, never by the database.
+
+    A database's own counters leave gaps, and order of counting is not order of commit.
+    """
+    return Column("sequence", SEQUENCE, primary_key=primary, nullable=False, autoincrement=False)
+
+
 entries: Final = Table(
     "entries",
     metadata,
-    # The leaf's index in the hash tree, plus one. Given by the writer, never by the database:
-    # a database's own counters leave gaps, and order of counting is not order of commit.
-    Column("sequence", SEQUENCE, primary_key=True, autoincrement=False),
+    _sequence(primary=True),
+    # The month of the commit, as 202611, never less than that of the entry before.
+    Column("month", Integer, nullable=False),
     Column("kind", Text, nullable=False),
     Column("id", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("leaf_hash", LargeBinary, nullable=False),
-    CheckConstraint("kind IN ('inspection', 'review')", name="kind"),
-    UniqueConstraint("id"),
 )
 
 inspections: Final = Table(
     "inspections",
     metadata,
-    Column(
-        "sequence",
-        SEQUENCE,
-        ForeignKey("entries.sequence"),
-        primary_key=True,
-        autoincrement=False,
-    ),
+    _sequence(primary=True),
     Column("id", Text, nullable=False),
     Column("trace_id", Text, nullable=False),
     Column("product", Text, nullable=False),
@@ -90,6 +105,8 @@ inspections: Final = Table(
     Column("reason", Text, nullable=False),
     Column("attempt", Integer),
     Column("received_at", Text, nullable=False),
+    Column("view_set", Text),
+    Column("view", Text),
     UniqueConstraint("id"),
     UniqueConstraint("trace_id"),
     UniqueConstraint("station", "capture_id"),
@@ -105,18 +122,36 @@ inspections: Final = Table(
     Index(None, "mould", "sequence"),
     Index(None, "disposition", "sequence"),
     Index(None, "received_at", "sequence"),
+    Index(
+        "ix_inspections_view_set",
+        "view_set",
+        sqlite_where=text("view_set IS NOT NULL"),
+        postgresql_where=text("view_set IS NOT NULL"),
+    ),
+)
+
+findings: Final = Table(
+    "findings",
+    metadata,
+    Column("defect_class", Text, primary_key=True),
+    _sequence(primary=True),
+    sqlite_with_rowid=False,
+)
+
+statements: Final = Table(
+    "statements",
+    metadata,
+    _sequence(primary=True),
+    Column("kind", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("recorded_at", Text, nullable=False),
+    UniqueConstraint("id"),
 )
 
 reviews: Final = Table(
     "reviews",
     metadata,
-    Column(
-        "sequence",
-        SEQUENCE,
-        ForeignKey("entries.sequence"),
-        primary_key=True,
-        autoincrement=False,
-    ),
+    _sequence(primary=True),
     Column("id", Text, nullable=False),
     Column("inspection_id", Text, ForeignKey("inspections.id"), nullable=False),
     Column("disposition", Text, nullable=False),
@@ -124,6 +159,116 @@ reviews: Final = Table(
     Column("reviewed_at", Text, nullable=False),
     UniqueConstraint("id"),
     Index(None, "inspection_id", "sequence"),
+)
+
+mentions: Final = Table(
+    "mentions",
+    metadata,
+    Column("product", Text, primary_key=True),
+    Column("part", Text, primary_key=True),
+    _sequence(primary=True),
+    sqlite_with_rowid=False,
+)
+
+part_names: Final = Table(
+    "part_names",
+    metadata,
+    Column("product", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    # The identity under which the part is kept; never itself a name with another root.
+    Column("root", Text, nullable=False),
+    _sequence(),
+    Index(None, "product", "root"),
+    sqlite_with_rowid=False,
+)
+
+holds: Final = Table(
+    "holds",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _sequence(),
+    Column("product", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("legal", Integer, nullable=False),
+    # The release's sequence; null while the hold stands.
+    Column("released", SEQUENCE),
+    UniqueConstraint("sequence"),
+    Index(None, "product", "scope", "value"),
+)
+
+view_sets: Final = Table(
+    "view_sets",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _sequence(),
+    Column("station", Text, nullable=False),
+    Column("product", Text, nullable=False),
+    Column("part", Text, nullable=False),
+    # The closing inspection's sequence; null while the set is open.
+    Column("closed", SEQUENCE),
+    Index(None, "product", "part"),
+)
+
+process_values: Final = Table(
+    "process_values",
+    metadata,
+    _sequence(primary=True),
+    Column("item", Integer, primary_key=True, autoincrement=False),
+    Column("product", Text),
+    Column("part", Text),
+    Column("machine", Text),
+    Column("name", Text, nullable=False),
+    Column("value", Float, nullable=False),
+    Column("unit", Text, nullable=False),
+    # In UTC with milliseconds, whatever zone they came in.
+    Column("at", Text, nullable=False),
+    Column("until", Text),
+    Index(None, "product", "part", "at"),
+    Index(None, "machine", "at"),
+)
+
+erased_files: Final = Table(
+    "erased_files",
+    metadata,
+    Column("sha256", Text, primary_key=True),
+    _sequence(),
+    sqlite_with_rowid=False,
+)
+
+submissions: Final = Table(
+    "submissions",
+    metadata,
+    Column("principal", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("request_sha256", Text, nullable=False),
+    _sequence(),
+    sqlite_with_rowid=False,
+)
+
+# Single views of a set are not counted; the inspection that sums them up is.
+counts: Final = Table(
+    "counts",
+    metadata,
+    # Hours since 1970 in UTC, from `received_at`.
+    Column("hour", Integer, primary_key=True, autoincrement=False),
+    Column("product", Text, primary_key=True),
+    Column("station", Text, primary_key=True),
+    # "" where there is none: a key holds no null.
+    Column("lot", Text, primary_key=True),
+    Column("machine", Text, primary_key=True),
+    Column("mould", Text, primary_key=True),
+    Column("disposition", Text, primary_key=True),
+    Column("reason", Text, primary_key=True),
+    # "" in the rows that count inspections; a class in those that count findings of it.
+    Column("defect_class", Text, primary_key=True),
+    Column("inspections", Integer, nullable=False),
+    # Of these: attempt 1 of their part.
+    Column("first", Integer, nullable=False),
+    # The smallest and largest sequence counted here: where a time lies in the order of commits.
+    Column("lowest", SEQUENCE, nullable=False),
+    Column("highest", SEQUENCE, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 # No time here: nothing in the tree could prove it, and the records hold theirs.
@@ -134,6 +279,24 @@ tree_heads: Final = Table(
     Column("root", LargeBinary, nullable=False),
     # The roots of the complete subtrees, largest first, 32 bytes each.
     Column("peaks", LargeBinary, nullable=False),
+)
+
+# Level 1 is the root of 256 leaves, level 2 of 65,536, and so on; `position` counts from 0.
+tree_nodes: Final = Table(
+    "tree_nodes",
+    metadata,
+    Column("level", Integer, primary_key=True, autoincrement=False),
+    Column("position", SEQUENCE, primary_key=True, autoincrement=False),
+    Column("hash", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+checkpoints: Final = Table(
+    "checkpoints",
+    metadata,
+    Column("size", SEQUENCE, primary_key=True, autoincrement=False),
+    # A signed note; the witnesses' signatures are lines of it.
+    Column("note", Text, nullable=False),
 )
 
 access_keys: Final = Table(
@@ -160,7 +323,7 @@ _INSPECTION_COLUMNS: Final = tuple(c.name for c in inspections.columns if c.name
 _REVIEW_COLUMNS: Final = tuple(c.name for c in reviews.columns if c.name != "sequence")
 
 
-def index_row(sequence: int, entry: Entry) -> dict[str, Any]:
+def index_row(sequence: int, entry: InspectionRecord | ReviewRecord) -> dict[str, Any]:
     """The row of `inspections` or `reviews` that belongs to a record."""
     inspection = isinstance(entry, InspectionRecord)
     columns = _INSPECTION_COLUMNS if inspection else _REVIEW_COLUMNS

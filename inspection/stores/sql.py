@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from inspection.record import Entry, InspectionDraft, InspectionRecord, ReviewRecord
+    from inspection.entries import Entry
+    from inspection.record import InspectionDraft, InspectionRecord, ReviewRecord
     from inspection.store import Filter, Page
 
 

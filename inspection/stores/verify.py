@@ -22,9 +22,10 @@ import rfc8785
 from sqlalchemy import func, select, type_coerce
 from sqlalchemy.types import NullType
 
+from inspection.entries import parse_entry
 from inspection.errors import InputError, InspectionError, NotFound, RecordError, RecordsDamaged
 from inspection.merkle import EMPTY_ROOT, Frontier, leaf_hash
-from inspection.record import InspectionRecord, parse_entry
+from inspection.record import InspectionRecord
 from inspection.stores.database import integrity_problems, open_engine, translated
 from inspection.stores.migrate import require_current
 from inspection.stores.schema import entries, index_row, inspections, reviews, tree_heads
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine, Row, Table
 
-    from inspection.record import Entry
+    from inspection.entries import Entry
     from inspection.stores.files import FileImageStore
 
 CHUNK: Final = 500

@@ -23,19 +23,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import insert, select
 
+from inspection.entries import Entry, canonical_json, kind_of, parse_entry
 from inspection.errors import InspectionError, NotFound, RecordError
 from inspection.merkle import Frontier, leaf_hash
 from inspection.names import TraceIds
 from inspection.record import (
     NOT_COUNTED,
-    Entry,
     InspectionDraft,
     InspectionRecord,
     ReviewRecord,
-    canonical_json,
     complete,
-    kind_of,
-    parse_entry,
 )
 from inspection.stores import queries
 from inspection.stores.database import translated, try_commit

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Path, Request
 
 from inspection.errors import NotFound, SerialError
 from inspection.names import normalise_trace_id
-from inspection.record import UNREAD, disposition_in_force
+from inspection.record import UNREAD
+from inspection.standing import disposition_in_force
 from serving.auth import Reader
 from serving.routes.documenting import problems, sample
 from serving.schemas import InspectionDetail, Part

@@ -19,15 +19,11 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from inspection.entries import Entry
 from inspection.errors import NotFound
 from inspection.names import normalise_trace_id
-from inspection.record import (
-    Entry,
-    InForce,
-    InspectionRecord,
-    ReviewRecord,
-    disposition_in_force,
-)
+from inspection.record import InspectionRecord, ReviewRecord
+from inspection.standing import InForce, disposition_in_force
 from inspection.store import Filter
 from serving.state import Server, server_of
 from serving.web.words import WORDS, Language, choose_language

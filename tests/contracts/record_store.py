@@ -15,7 +15,8 @@ from inspection.errors import (
     RecordError,
     RequestError,
 )
-from inspection.record import InspectionRecord, ReviewRecord, disposition_in_force
+from inspection.record import InspectionRecord, ReviewRecord
+from inspection.standing import disposition_in_force
 from inspection.store import Filter
 from tests.contracts.drafts import make_draft, make_review
 

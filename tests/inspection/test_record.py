@@ -11,25 +11,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from inspection.entries import canonical_json, kind_of, parse_entry
 from inspection.errors import RecordError, RequestError
 from inspection.names import TraceIds
 from inspection.record import (
     ATTEMPT_REASONS,
     NOT_COUNTED,
     AttemptReason,
-    InForce,
     InspectionRecord,
     InspectionRequest,
-    canonical_json,
     complete,
-    disposition_in_force,
-    kind_of,
-    parse_entry,
 )
+from inspection.standing import InForce, disposition_in_force
 from tests.contracts.drafts import make_draft, make_review
 
 if TYPE_CHECKING:
-    from inspection.record import Entry
+    from inspection.entries import Entry
     from inspection.verdict import Disposition
 
 TRACE_IDS = TraceIds()
@@ -91,9 +88,10 @@ def test_request_is_the_same_whatever_its_key_and_another_with_any_other_field()
     assert request(idempotency_key="another").digest(image) == same
     assert request().digest("bb" * 32) != same
     for field in fields(InspectionRequest):
-        if field.name not in ("idempotency_key", "reason"):
+        if field.name not in ("idempotency_key", "reason", "view_set", "view"):
             assert request(**{field.name: "other"}).digest(image) != same, field.name
     assert request(reason="audit").digest(image) != same
+    assert request(view_set="s", view="top").digest(image) != same
 
 
 # --- a record ----------------------------------------------------------------------------------
