@@ -11,11 +11,11 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from inspection.errors import Unjudgeable
+from inspection.errors import SerialFormatError, Unjudgeable
 from inspection.frame import DecodeLimits, decode_image
 from inspection.recipe import prepare
 from inspection.record import (
@@ -29,13 +29,17 @@ from inspection.record import (
 from inspection.verdict import Reason, decide, needs_person, unjudged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from inspection.engine import Engine, Prediction
     from inspection.frame import Frame
     from inspection.package import ModelPackage
+    from inspection.recipe import Recipe
     from inspection.store import ImageStore, RecordStore
     from inspection.verdict import Verdict
+
+ORIGIN: Final = ("lot", "machine", "mould", "cavity")
+"""What a station may say of where a part comes from, and what a serial's fields may say too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +82,7 @@ def inspect_part(
     recipe = line.package.recipe
     received = (received_at or datetime.now(UTC)).astimezone(UTC)
     timings: dict[str, float] = {}
-    serial = request.serial
-    if serial is not None and recipe.serial is not None:
-        serial = recipe.serial.parse(serial).text
+    serial, told = _read_mark(request, recipe)
     with _timed(timings, "decode"):
         frame = decode_image(data, limits=line.limits, declared=declared)
     verdict, prediction = judge(frame, line, timings)
@@ -88,6 +90,8 @@ def inspect_part(
         verdict = needs_person(
             verdict, Reason(code="mark-unread", detail="the part's mark was not read")
         )
+    for reason in _doubts(request, recipe, told):
+        verdict = needs_person(verdict, reason)
     with _timed(timings, "store"):
         line.images.put(data)
         evidence = _keep_evidence(prediction, frame, line) if prediction else None
@@ -99,10 +103,10 @@ def inspect_part(
             idempotency_key=request.idempotency_key,
             request_sha256=request.digest(frame.sha256),
             serial=serial,
-            lot=request.lot,
-            machine=request.machine,
-            mould=request.mould,
-            cavity=request.cavity,
+            lot=request.lot or told.get("lot"),
+            machine=request.machine or told.get("machine"),
+            mould=request.mould or told.get("mould"),
+            cavity=request.cavity or told.get("cavity"),
             reason=request.reason,
             verdict=verdict,
             model=ModelReference(
@@ -121,8 +125,48 @@ def inspect_part(
             received_at=received.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             timings_ms={stage: round(value, 3) for stage, value in timings.items()},
             principal=principal,
+            view_set=request.view_set,
+            view=request.view,
+            engine=line.engine.description,
         )
     )
+
+
+def _read_mark(request: InspectionRequest, recipe: Recipe) -> tuple[str | None, Mapping[str, str]]:
+    """The serial as it is kept, and what its fields say of the part's origin.
+
+    Raises:
+        SerialError: the mark does not fit the product's format.
+    """
+    if request.serial is None:
+        return None, {}
+    if recipe.serial is None:
+        if not request.serial.isprintable():
+            raise SerialFormatError(
+                "the mark is an envelope, and the product's recipe has no format for it",
+                remedy="Send the serial alone, or give the recipe a [serial] with its forms.",
+            )
+        return request.serial, {}
+    serial = recipe.serial.parse(request.serial)
+    return serial.text, serial.fields
+
+
+def _doubts(
+    request: InspectionRequest, recipe: Recipe, told: Mapping[str, str]
+) -> Iterator[Reason]:
+    """What keeps a good image from being a pass."""
+    for name in ORIGIN:
+        said = getattr(request, name)
+        if said is not None and name in told and said != told[name]:
+            yield Reason(
+                code="serial-disagrees",
+                detail=f"the station says {name} {said}, the serial says {told[name]}",
+            )
+    if recipe.views and request.view_set is None:
+        yield Reason(
+            code="view-missing",
+            detail=f"one image without a set of views; the recipe wants {', '.join(recipe.views)}",
+        )
 
 
 def judge(frame: Frame, line: Line, timings: dict[str, float]) -> tuple[Verdict, Prediction | None]:

@@ -63,6 +63,7 @@ class Recipe:
         flips: turns and flips under which a part of this product is still such a part; training
             may use them.
         serial: the format of this product's marks; any text when absent.
+        views: the views of a part that make one inspection; a single image when absent.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -79,6 +80,7 @@ class Recipe:
     region: Region | None = None
     flips: tuple[Flip, ...] = ()
     serial: SerialFormat | None = field(default=None)
+    views: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.product or self.product.strip() != self.product or "/" in self.product:
@@ -91,6 +93,10 @@ class Recipe:
             raise RecipeError("`good` is not a defect class")
         if min(self.input_size_px) < 32 or max(self.input_size_px) > 8192:
             raise RecipeError(f"input_size_px {self.input_size_px} is out of range 32..8192")
+        if self.views is not None and (
+            not self.views or len(set(self.views)) != len(self.views) or not all(self.views)
+        ):
+            raise RecipeError("views must name at least one view, each once")
         low, high = self.window
         if not (0 <= low < high <= 2**self.bits - 1):
             raise RecipeError(f"window {self.window} does not fit {self.bits} bits")

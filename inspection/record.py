@@ -16,6 +16,7 @@ import rfc8785
 from pydantic import ConfigDict
 
 from inspection.errors import RecordError, RequestError
+from inspection.mark_forms import SEPARATORS
 from inspection.names import new_inspection_id
 from inspection.verdict import Disposition, Finding, Reason, Verdict
 
@@ -23,6 +24,8 @@ AttemptReason = Literal["first", "recheck", "after-rework", "audit", "challenge"
 ATTEMPT_REASONS: tuple[AttemptReason, ...] = get_args(AttemptReason)
 NOT_COUNTED: frozenset[str] = frozenset({"audit", "challenge", "simulated"})
 """Reasons under which an inspection has no attempt number and never changes what is in force."""
+
+_SEPARATORS = dict.fromkeys(map(ord, SEPARATORS))
 
 UNREAD = "unread:"
 """What the provisional identity of a part with an unread mark begins with; no serial does."""
@@ -64,7 +67,11 @@ class InspectionRequest:
             if not getattr(self, name):
                 raise RequestError(f"`{name}` is missing", remedy=f"Send `{name}`.")
         for name, value in asdict(self).items():
-            if value is not None and (len(value) > self.MAX_LENGTH or not value.isprintable()):
+            if value is None:
+                continue
+            # An ISO/IEC 15434 envelope around a serial has separators that cannot be printed.
+            shown = value.translate(_SEPARATORS) if name == "serial" else value
+            if len(value) > self.MAX_LENGTH or not shown.isprintable():
                 raise RequestError(
                     f"`{name}` is longer than {self.MAX_LENGTH} characters or holds control "
                     "characters"
