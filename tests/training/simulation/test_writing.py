@@ -1,0 +1,118 @@
+"""A simulated set lies whole in its folder, can be imported, and is made again bit for bit."""
+
+from __future__ import annotations
+
+import csv
+import json
+from typing import TYPE_CHECKING
+
+import cv2
+import pytest
+
+from inspection.cli import main
+from inspection.errors import DataError
+from inspection.frame import decode_image
+from training.simulation.physics import Detector
+from training.simulation.process import truth
+from training.simulation.writing import Made, Order, write_set
+from training.sources.choose import Asked, read_source
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DETECTOR = Detector(size_px=(192, 192), pitch_mm=102.4 / 192)
+ORDER = Order(parts=12, seed=3, first=40, views=2, detector=DETECTOR)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return write_set(ORDER, tmp_path_factory.mktemp("sim") / "set", processes=2)
+
+
+def test_the_set_is_whole_and_true_to_itself(made: Made) -> None:
+    truths = [json.loads(line) for line in (made.folder / "truth.jsonl").read_text().splitlines()]
+    assert len(truths) == 12
+    assert made.images == 24
+    assert made.bad_parts == sum(each["label"] != ["good"] for each in truths) > 0
+    for each in truths:
+        bad = {defect["class"] for defect in each["defects"] if defect["rejectable"]}
+        assert set(each["label"]) == (bad or {"good"})
+    with (made.folder / "labels.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["part"] for row in rows} == {each["serial"] for each in truths}
+    frame = decode_image((made.folder / rows[0]["path"]).read_bytes())
+    assert (frame.bits, frame.channels, frame.size_px) == (16, 1, (192, 192))
+    assert json.loads((made.folder / "causes.json").read_text()) == truth()
+    assert len(list((made.folder / "calibration").iterdir())) == 32
+
+
+def test_masks_lie_where_the_truth_says(made: Made) -> None:
+    lines = [json.loads(line) for line in (made.folder / "labels.jsonl").read_text().splitlines()]
+    truths = {
+        each["serial"]: each
+        for each in map(json.loads, (made.folder / "truth.jsonl").read_text().splitlines())
+    }
+    looked = 0
+    for line in lines:
+        for region in line.get("regions", []):
+            mask = cv2.imread(str(made.folder / region["mask"]), cv2.IMREAD_UNCHANGED)
+            of_class = [
+                defect["views"][line["view"]]
+                for defect in truths[line["part"]]["defects"]
+                if defect["class"] == region["defect"] and defect["rejectable"]
+            ]
+            assert 0 < (mask > 0).sum() <= sum(each["mask_px"] for each in of_class)
+            looked += 1
+    assert looked > 0
+
+
+def test_both_lists_of_labels_are_read_by_import(made: Made) -> None:
+    for name in ("labels.csv", "labels.jsonl"):
+        labelled = read_source(made.folder / name, Asked())
+        assert len(labelled.files) == 24
+
+
+def test_the_same_order_gives_the_same_images_however_many_make_them(
+    made: Made, tmp_path: Path
+) -> None:
+    again = write_set(ORDER, tmp_path / "again", processes=1)
+    assert again.digest == made.digest
+    assert (tmp_path / "again/truth.jsonl").read_bytes() == (
+        made.folder / "truth.jsonl"
+    ).read_bytes()
+
+
+def test_another_range_of_parts_shares_none(made: Made, tmp_path: Path) -> None:
+    other = write_set(
+        Order(parts=3, seed=3, first=52, detector=DETECTOR), tmp_path / "other", processes=1
+    )
+    with (other.folder / "labels.csv").open() as file:
+        theirs = {row["part"] for row in csv.DictReader(file)}
+    with (made.folder / "labels.csv").open() as file:
+        assert theirs.isdisjoint(row["part"] for row in csv.DictReader(file))
+
+
+def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "kept").write_text("mine")
+    folder = tmp_path / "kept"
+    with pytest.raises(DataError, match="is there already"):
+        write_set(Order(parts=1), folder)
+    assert folder.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"parts": 0}, {"parts": 1, "views": 3}, {"parts": 1, "first": -1}]
+)
+def test_orders_that_make_no_sense_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(DataError):
+        Order(**wrong)  # type: ignore[arg-type]
+
+
+def test_the_command_says_what_to_do_next(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "s"
+    assert main(["simulate", "castings", str(folder), "--parts", "2", "--size", "128"]) == 0
+    assert f"next: inspection data import {folder}/labels.csv" in capsys.readouterr().out
+    assert main(["simulate", "castings", str(folder)]) == 3
+    assert "is there already" in capsys.readouterr().err

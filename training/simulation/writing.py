@@ -1,0 +1,299 @@
+"""A whole simulated set in a folder: images, labels, and the truth beside them.
+
+    parts, in several processes -> images/, masks/ -> labels, truth, process values -> set.json last
+
+    images/SERIAL-VIEW.tif          16-bit grey, as it leaves the detector: no flat-field
+    masks/CLASS/SERIAL-VIEW.png     defects for which the part is refused; 255 is the defect
+    labels.csv, labels.jsonl        for `inspection data import`; the second one names the masks
+    truth.jsonl                     a line a part: every defect, accepted ones too, in every view
+    process.csv                     what the machines measured, a line a value
+    causes.json                     what was planted
+    calibration/                    dark and open-beam frames of the same detector
+    set.json                        seed, tube, detector, digest: written last
+
+A folder without set.json is one that was not finished.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import cv2
+import numpy as np
+import tifffile
+
+from inspection.errors import DataError
+from training.simulation.casting import VIEWS
+from training.simulation.physics import Beam, Detector
+from training.simulation.process import CYCLE_S, PRODUCT, truth
+from training.simulation.scene import Scene, Shot, make_scene
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+STATION: Final = "xray-1"
+CALIBRATION_FRAMES: Final = 16
+LABEL_COLUMNS: Final = ("path", "label", "part", "lot", "mould", "captured_at", "station", "view")
+PROCESS_COLUMNS: Final = ("product", "serial", "machine", "name", "value", "unit", "at")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What is to be made.
+
+    Attributes:
+        parts: how many, counted from `first`: two sets of one seed with other numbers share no
+            part.
+        views: how many of VIEWS each part shows.
+    """
+
+    parts: int
+    seed: int = 0
+    first: int = 0
+    views: int = 1
+    beam: Beam = field(default_factory=Beam)
+    detector: Detector = field(default_factory=Detector)
+
+    def __post_init__(self) -> None:
+        if self.parts < 1 or self.first < 0 or self.seed < 0:
+            raise DataError("parts counts from 1, the first part and the seed from 0")
+        if self.first + self.parts > 32**5:
+            raise DataError("a serial numbers 33,554,432 parts at most")
+        if not 1 <= self.views <= len(VIEWS):
+            raise DataError(f"views lies between 1 and {len(VIEWS)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What a finished set holds. `digest` is over every image's, in order."""
+
+    folder: Path
+    images: int
+    bad_parts: int
+    defects: dict[str, int]
+    digest: str
+
+
+def write_set(
+    order: Order,
+    folder: Path,
+    *,
+    processes: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Made:
+    """Make the set in a folder that is not there yet.
+
+    The same order gives the same bytes on the same kind of machine, however many processes make
+    it: every part has a random generator of its own.
+
+    Raises:
+        DataError: the folder is there, or cannot be written.
+    """
+    if folder.exists():
+        raise DataError(f"{folder} is there already", remedy="Name another folder, or remove it.")
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        for name in ("images", "masks", "calibration"):
+            (part / name).mkdir(parents=True)
+        made = _fill(order, part, processes or os.cpu_count() or 1, progress)
+        part.rename(folder)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return Made(folder=folder, **made)
+
+
+def _fill(
+    order: Order, folder: Path, processes: int, progress: Callable[[int, int], None] | None
+) -> dict[str, Any]:
+    _write_calibration(order, folder / "calibration")
+    numbers = range(order.first, order.first + order.parts)
+    lines: list[dict[str, Any]] = []
+    with ProcessPoolExecutor(processes, get_context("spawn"), _start_worker) as pool:
+        work = pool.map(_write_part, [(order, folder, n) for n in numbers], chunksize=8)
+        for done, line in enumerate(work, start=1):
+            lines.append(line)
+            if progress is not None:
+                progress(done, order.parts)
+    _write_labels(folder, lines)
+    _write_process(folder, lines)
+    _write_text(folder / "truth.jsonl", (json.dumps(line["truth"]) for line in lines))
+    (folder / "causes.json").write_text(json.dumps(truth(), indent=2) + "\n")
+    images = [image for line in lines for image in line["images"]]
+    defects: dict[str, int] = {}
+    for line in lines:
+        for name in line["label"]:
+            defects[name] = defects.get(name, 0) + 1
+    made = {
+        "images": len(images),
+        "bad_parts": sum(bool(line["label"]) for line in lines),
+        "defects": dict(sorted(defects.items())),
+        "digest": hashlib.sha256("".join(i["sha256"] for i in images).encode()).hexdigest(),
+    }
+    about = {"format": 1, "product": PRODUCT, "order": asdict(order), **made}
+    (folder / "set.json").write_text(json.dumps(about, indent=2) + "\n")
+    return made
+
+
+def _start_worker() -> None:
+    cv2.setNumThreads(1)  # the processes are the threads
+
+
+def _write_part(job: tuple[Order, Path, int]) -> dict[str, Any]:
+    order, folder, number = job
+    scene = make_scene(
+        number,
+        order.seed,
+        beam=order.beam,
+        detector=order.detector,
+        views=VIEWS[: order.views],
+    )
+    images = [_write_shot(scene, shot, order, folder) for shot in scene.shots]
+    origin = scene.origin
+    taken = origin.cast_at + timedelta(minutes=25)
+    return {
+        "label": scene.classes,
+        "images": images,
+        "origin": origin,
+        "captured_at": taken.isoformat(),
+        "truth": {
+            "serial": origin.serial,
+            "number": number,
+            "lot": origin.lot,
+            "machine": origin.machine,
+            "mould": origin.mould,
+            "cavity": origin.cavity,
+            "shift": origin.shift,
+            "cast_at": origin.cast_at.isoformat(),
+            "process": {name: value for name, (value, _) in origin.process_values().items()},
+            "label": list(scene.classes) or ["good"],
+            "defects": [_defect_truth(scene, n) for n in range(len(scene.defects))],
+        },
+    }
+
+
+def _write_shot(scene: Scene, shot: Shot, order: Order, folder: Path) -> dict[str, Any]:
+    stem = f"{scene.origin.serial}-{shot.view.name}"
+    path = folder / "images" / f"{stem}.tif"
+    dots_cm = 10.0 / order.detector.pitch_mm
+    tifffile.imwrite(
+        path,
+        shot.image,
+        photometric="minisblack",
+        metadata=None,
+        software=False,
+        resolution=(dots_cm, dots_cm),
+        resolutionunit="CENTIMETER",
+    )
+    regions = []
+    for name in scene.classes:
+        mask = np.zeros(shot.image.shape, dtype=np.uint8)
+        for seen in shot.seen:
+            if scene.defects[seen.defect].defect_class == name and scene.rejectable(seen.defect):
+                height, width = seen.mask.shape
+                window = mask[seen.top : seen.top + height, seen.left : seen.left + width]
+                window[seen.mask] = 255
+        if mask.any():
+            place = Path("masks") / name / f"{stem}.png"
+            (folder / place).parent.mkdir(exist_ok=True)
+            encoded = cv2.imencode(".png", mask)[1].tobytes()
+            (folder / place).write_bytes(encoded)
+            regions.append({"defect": name, "mask": place.as_posix()})
+    return {
+        "path": f"images/{stem}.tif",
+        "view": shot.view.name,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "regions": regions,
+    }
+
+
+def _defect_truth(scene: Scene, number: int) -> dict[str, Any]:
+    defect = scene.defects[number]
+    return {
+        "class": defect.defect_class,
+        "size_mm": round(defect.size_mm, 4),
+        "depth_mm": round(defect.depth_mm, 4),
+        "at_mm": [round(value, 4) for value in defect.at_mm],
+        "zone": scene.zones[number],
+        "severity": defect.severity,
+        "rejectable": scene.rejectable(number),
+        "views": {
+            shot.view.name: {
+                "cnr": round(shot.seen[number].cnr, 4),
+                "contrast": round(shot.seen[number].contrast, 6),
+                "box_px": [
+                    shot.seen[number].left,
+                    shot.seen[number].top,
+                    *reversed(shot.seen[number].mask.shape),
+                ],
+                "mask_px": int(shot.seen[number].mask.sum()),
+            }
+            for shot in scene.shots
+        },
+    }
+
+
+def _write_labels(folder: Path, lines: Iterable[dict[str, Any]]) -> None:
+    rows: list[dict[str, Any]] = []
+    for line in lines:
+        origin = line["origin"]
+        for image in line["images"]:
+            row = {
+                "path": image["path"],
+                "label": ";".join(line["label"]) or "good",
+                "part": origin.serial,
+                "lot": origin.lot,
+                "mould": origin.mould,
+                "captured_at": line["captured_at"],
+                "station": STATION,
+                "view": image["view"],
+            }
+            rows.append(row | {"regions": image["regions"]})
+    with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, LABEL_COLUMNS, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    with_masks = (
+        json.dumps({key: value for key, value in row.items() if key != "regions" or value})
+        for row in rows
+    )
+    _write_text(folder / "labels.jsonl", with_masks)
+
+
+def _write_process(folder: Path, lines: Iterable[dict[str, Any]]) -> None:
+    with (folder / "process.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(PROCESS_COLUMNS)
+        for line in lines:
+            origin = line["origin"]
+            at = (origin.cast_at - timedelta(seconds=CYCLE_S)).isoformat()
+            for name, (value, unit) in origin.process_values().items():
+                writer.writerow([PRODUCT, origin.serial, "", name, value, unit, at])
+
+
+def _write_calibration(order: Order, folder: Path) -> None:
+    """Dark and open-beam frames: what a detector is calibrated with."""
+    detector = order.detector
+    rng = np.random.default_rng([order.seed, 2**32 - 1])
+    dark = np.zeros(detector.size_px, dtype=np.float32)
+    for kind, signal in (("dark", dark), ("open", dark + 1)):
+        for number in range(CALIBRATION_FRAMES):
+            frame = detector.expose(signal, order.beam.quanta, rng)
+            name = f"{kind}-{number:02d}.tif"
+            tifffile.imwrite(folder / name, frame, metadata=None, software=False)
+
+
+def _write_text(path: Path, lines: Iterable[str]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
