@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from training.simulation.surfaces import Finish
 
 
 @click.group()
@@ -61,3 +65,57 @@ def castings(
         f"next: inspection data import {folder / 'labels.csv'} --name castings "
         "--product KN-42 --modality x-ray"
     )
+
+
+@simulate.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--faces", type=click.IntRange(1), default=800, help="Of each finish. [default: 800]")
+@click.option(
+    "--finish",
+    "finishes",
+    type=click.Choice(["brushed", "turned", "cast"]),
+    multiple=True,
+    help="All three if absent; may be repeated.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--first", type=click.IntRange(0), default=0, help="Number of the first face. [default: 0]"
+)
+@click.option(
+    "--size", type=click.IntRange(64, 4096), default=512, help="Pixels a side. [default: 512]"
+)
+@click.option("--processes", type=click.IntRange(1), help="As many as there are cores if absent.")
+def surfaces(
+    folder: Path,
+    faces: int,
+    finishes: tuple[Finish, ...],
+    seed: int,
+    first: int,
+    size: int,
+    processes: int | None,
+) -> None:
+    """Write pictures of machined metal faces to FOLDER, 8-bit colour, with labels and masks."""
+    from training.progress import reporter
+    from training.simulation.surfaces import FINISHES
+    from training.simulation.writing_faces import FaceOrder, write_faces
+
+    order = FaceOrder(
+        faces=faces,
+        seed=seed,
+        first=first,
+        size_px=size,
+        finishes=tuple(dict.fromkeys(finishes)) or FINISHES,
+    )
+    with reporter() as told:
+        made = write_faces(
+            order,
+            folder,
+            processes=processes,
+            progress=lambda done, total: told.progress("light faces", done, total),
+        )
+    click.echo(f"images      {made.images} in {folder}")
+    click.echo(f"bad faces   {made.bad_parts}")
+    for name, count in made.defects.items():
+        click.echo(f"            {name} {count}")
+    click.echo(f"digest      {made.digest}")
+    click.echo(f"next: inspection data import {folder / 'labels.csv'} --name faces")

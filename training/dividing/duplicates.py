@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 Progress = Callable[[str, int, int], None]
-METHOD = 2  # goes up whenever the pairs or the hashes may come out otherwise: the cache follows
+METHOD = 3  # goes up whenever the pairs or the hashes may come out otherwise: the cache follows
 HASH_BITS = 256
 FINGERPRINT_PX = 64
 NEIGHBOURS = 3  # candidates of each image

@@ -7,6 +7,8 @@ curve and a blur, and two figures are taken of their middle, in 25 tiles:
 
     shared    correlation in the finest band, where noise lives; near 1 for copies, and near 0 for
               two exposures of a smooth part; the lower quartile, lest edges pass for noise
+    quiet     the same correlation in the tenth of the image that has the least structure: castings
+              in one fixture share their edges everywhere else, and no noise there
     unlike    what the prediction leaves over in the band above, beside what white noise as strong
               as the finest band's would leave there: 1 when only noise was added, several times as
               much when the two things differ in structure; the median
@@ -34,9 +36,11 @@ MARGIN_PX = 8  # left out all around: a moved copy has nothing to show there
 FARTHEST_PX = 8.0  # a copy is not moved by more
 COMPARED_PX = 176  # side of the middle that is compared, margin included: bounds the time
 TILES = 5
+SMALL_TILES = 10  # to find the quiet ones
 FINE, ABOVE = (0.0, 1.0), (1.5, 3.0)  # bands, as sigmas of two Gaussians whose difference they are
 
 SHARED_ALONE = 0.93  # from here on, a tone curve that was not quite undone is forgiven
+QUIET_ALONE = 0.6  # but only where the quiet places share as well
 SHARED = 0.35
 UNLIKE = 1.9
 HOPELESS = 6.0  # `unlike` before any blur is tried, from which on none is
@@ -51,23 +55,26 @@ class Likeness:
     Attributes:
         shared: -1 to 1.
         unlike: 0 upwards; infinite when it was hopeless from the start.
+        quiet: -1 to 1.
     """
 
     shared: float
     unlike: float
+    quiet: float
 
     @property
     def same_exposure(self) -> bool:
         """Whether this can only be one exposure twice."""
         noisy = self.shared >= SHARED and self.unlike <= UNLIKE
-        return noisy or (self.shared >= SHARED_ALONE and self.unlike <= HOPELESS)
+        alone = self.shared >= SHARED_ALONE and self.quiet >= QUIET_ALONE
+        return noisy or (alone and self.unlike <= HOPELESS)
 
 
 def likeness(one: Grey, other: Grey) -> Likeness:
     """Compare two grey images, each (H, W) float32 in grey levels, of any size and exposure."""
     a, b = _one_size(one, other)
     if min(a.shape) < LEAST_PX or a.std() == 0 or b.std() == 0:
-        return Likeness(shared=0.0, unlike=float("inf"))
+        return Likeness(shared=0.0, unlike=float("inf"), quiet=0.0)
     a, b = _one_place(_middle(a), _middle(b))
     plain = _compare(a, _predict(a, b, blurs=()))
     if plain.shared >= SHARED_ALONE or plain.unlike > HOPELESS or plain.shared < UNSHARED:
@@ -160,10 +167,23 @@ def _compare(a: Grey, predicted: Grey) -> Likeness:
     structure = _tile_deviation(band(left, ABOVE)) / _white(ABOVE)
     # What is left over counts only beside noise, or beside the details that are there.
     floor = 0.3 * float(np.median(noise)) + LEFT_OVER * float(band(a, FINE).std()) + 1e-6
+    fine, fine_predicted = band(a, FINE), band(predicted, FINE)
+    found, told = _correlations(_tiles(fine), _tiles(fine_predicted))
     return Likeness(
-        shared=_tile_correlation(band(a, FINE), band(predicted, FINE)),
+        shared=float(np.quantile(found[told], 0.25)) if told.any() else 0.0,
         unlike=float(np.median(structure / np.maximum(noise, floor))),
+        quiet=_quiet(a, fine, fine_predicted),
     )
+
+
+def _quiet(a: Grey, fine: Grey, fine_predicted: Grey) -> float:
+    """Median correlation of the tiles with the least structure; 0 where none has any contrast."""
+    found, told = _correlations(_tiles(fine, SMALL_TILES), _tiles(fine_predicted, SMALL_TILES))
+    structure = _tile_deviation(band(a, ABOVE), SMALL_TILES)[told]
+    if not told.any():
+        return 0.0
+    least = np.argsort(structure)[: max(len(structure) // 10, 1)]
+    return float(np.median(found[told][least]))
 
 
 @cache
@@ -173,22 +193,20 @@ def _white(sigmas: tuple[float, float]) -> float:
     return float(band(noise, sigmas).std())
 
 
-def _tiles(grey: Grey) -> Grey:
-    """(tiles, pixels of each), float32."""
-    height, width = (length // TILES * TILES for length in grey.shape)
-    blocks = grey[:height, :width].reshape(TILES, height // TILES, TILES, width // TILES)
-    return blocks.transpose(0, 2, 1, 3).reshape(TILES**2, -1)
+def _tiles(grey: Grey, count: int = TILES) -> Grey:
+    """(tiles, pixels of each), float32; `count` of them along a side."""
+    height, width = (length // count * count for length in grey.shape)
+    blocks = grey[:height, :width].reshape(count, height // count, count, width // count)
+    return blocks.transpose(0, 2, 1, 3).reshape(count**2, -1)
 
 
-def _tile_deviation(grey: Grey) -> NDArray[np.float32]:
-    return np.asarray(_tiles(grey).std(axis=1))
+def _tile_deviation(grey: Grey, count: int = TILES) -> NDArray[np.float32]:
+    return np.asarray(_tiles(grey, count).std(axis=1))
 
 
-def _tile_correlation(one: Grey, other: Grey) -> float:
-    """The lower quartile of the tiles; a tile without any contrast says nothing."""
-    a, b = _tiles(one), _tiles(other)
+def _correlations(a: Grey, b: Grey) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Of each pair of tiles, and whether it has enough contrast to say anything."""
     a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
     size = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
     told = size > 1e-6 * a.shape[1]
-    found = (a * b).sum(axis=1)[told] / size[told]
-    return float(np.quantile(found, 0.25)) if told.any() else 0.0
+    return (a * b).sum(axis=1) / np.where(told, size, 1), told

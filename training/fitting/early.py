@@ -1,6 +1,6 @@
 """The early stages' answers to every view of every image, once for a whole training.
 
-images -> views (turned, varied) -> OpenVINO on the CPU, torch on a CUDA device -> float16
+images -> views (turned, varied) -> OpenVINO on the CPU, PyTorch on a CUDA device -> float16
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 
 from inspection.engines.export import part_onnx
 from inspection.errors import ConfigurationError, EngineError
-from training.fitting.features import checked_image, feature_source
+from training.fitting.features import checked_image, feature_source, runs_in_torch
 from training.fitting.stages import EarlyAnswers, EarlyStages
 from training.fitting.views import draw_seed, orientations, turned, variation, ways_of_views
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Keep = Callable[[int, int, NDArray[np.float32], NDArray[np.float32]], None]
 
 STAGE = "views"
-BATCH = 32  # views at a time on a CUDA device
+BATCH = 32  # views at a time in PyTorch
 
 
 def extract_early(
@@ -76,7 +76,7 @@ def extract_early(
 
     if progress is not None:
         progress(STAGE, 0, size[0] * size[1])
-    run = on_cuda if device.type == "cuda" else on_cpu
+    run = in_torch if runs_in_torch(device) else in_openvino
     run(part, all_views(images, shape, settings), shape, settings.cores, device, keep)
     for one in (cells, hidden):
         if not all(np.isfinite(view).all() for view in one):
@@ -110,7 +110,7 @@ def all_views(
             yield view, index, turned(changed, ways[chosen[view, index]])
 
 
-def on_cpu(
+def in_openvino(
     part: EarlyStages,
     views: Iterator[tuple[int, int, NDArray[np.float32]]],
     shape: tuple[int, int, int],
@@ -146,7 +146,7 @@ def on_cpu(
 
 
 @torch.no_grad()
-def on_cuda(
+def in_torch(
     part: EarlyStages,
     views: Iterator[tuple[int, int, NDArray[np.float32]]],
     _shape: tuple[int, int, int],

@@ -1,4 +1,4 @@
-"""Cell features of every image, extracted once on the CPU through OpenVINO.
+"""Cell features of every image, extracted once: on the CPU through OpenVINO, on CUDA by PyTorch.
 
 The backbone of the `fast` preset is frozen, so its features are the same in every epoch, fold and
 split: `extract_features` runs it once an image, `FeatureCache.take` gives each fit its rows.
@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import openvino as ov
+import torch
 
+from inspection import box
 from inspection.engines.export import trunk_onnx
 from inspection.engines.network import create_network
 from inspection.errors import ConfigurationError, EngineError, InputError
@@ -20,10 +21,15 @@ from inspection.errors import ConfigurationError, EngineError, InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import openvino as ov
     from numpy.typing import NDArray
 
     from inspection.engines.network import Architecture, InspectionNetwork
     from training.fit import FitSettings
+
+    Progress = Callable[[str, int, int], None]
+
+BATCH = 32  # images at a time in PyTorch
 
 
 class Images(Protocol):
@@ -150,6 +156,56 @@ def extract_with(
     """`extract_features` with a network that exists already; only its trunk is used."""
     architecture = network.architecture
     shape = (architecture.channels, *architecture.input_size_px)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if runs_in_torch(device):
+        cells = _in_torch(network, images, shape, device, progress)
+    else:
+        cells = _in_openvino(network, images, shape, threads, progress)
+    if not np.isfinite(cells).all():
+        raise EngineError("the backbone gave features outside the range of float16")
+    return FeatureCache(cells=cells, source=feature_source(architecture))
+
+
+def runs_in_torch(device: torch.device) -> bool:
+    """Whether PyTorch runs what is frozen: on CUDA, and where OpenVINO is not installed."""
+    return device.type == "cuda" or not box.is_importable("openvino")
+
+
+@torch.no_grad()
+def _in_torch(
+    network: InspectionNetwork,
+    images: Images,
+    shape: tuple[int, int, int],
+    device: torch.device,
+    progress: Progress | None,
+) -> NDArray[np.float16]:
+    """(N, h, w, C), a batch at a time, in float32: cuDNN would take TF32 unasked."""
+    held: list[NDArray[np.float16]] = []
+    network.trunk.to(device)
+    try:
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            for start in range(0, len(images), BATCH):
+                rows = range(start, min(start + BATCH, len(images)))
+                block = np.stack([checked_image(images, row, shape) for row in rows])
+                cells = network.trunk(torch.from_numpy(block).to(device))
+                held.append(cells.permute(0, 2, 3, 1).half().cpu().numpy())
+                if progress is not None:
+                    progress("features", rows.stop, len(images))
+    finally:
+        network.trunk.to("cpu")
+    return np.concatenate(held)
+
+
+def _in_openvino(
+    network: InspectionNetwork,
+    images: Images,
+    shape: tuple[int, int, int],
+    threads: int,
+    progress: Progress | None,
+) -> NDArray[np.float16]:
+    """(N, h, w, C), one image a core at a time."""
+    import openvino as ov
+
     graph = trunk_onnx(network.trunk, shape)
     try:
         core = ov.Core()
@@ -188,6 +244,4 @@ def extract_with(
         queue.wait_all()
     except RuntimeError as error:
         raise EngineError(f"OpenVINO could not extract the features: {error}") from error
-    if not np.isfinite(cells).all():
-        raise EngineError("the backbone gave features outside the range of float16")
-    return FeatureCache(cells=cells, source=feature_source(architecture))
+    return cells

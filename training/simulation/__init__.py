@@ -6,5 +6,5 @@ defects.py   pores, shrinkage, inclusions, cracks, cold shuts as thickness that 
 process.py   machine, mould, melt and shift of each part, and what they cause
 scene.py     one part: views, defects, what is true of them
 writing.py   a whole set, with its truth, in a folder
-surfaces.py  brushed, turned and cast faces under raking light
+surfaces.py  brushed, turned and cast faces under raking light; writing_faces.py, a set of them
 """

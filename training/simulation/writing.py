@@ -22,11 +22,12 @@ import json
 import os
 import shutil
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import cv2
 import numpy as np
@@ -39,7 +40,11 @@ from training.simulation.process import CYCLE_S, PRODUCT, truth
 from training.simulation.scene import Scene, Shot, make_scene
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+_Job = TypeVar("_Job")
 
 STATION: Final = "xray-1"
 CALIBRATION_FRAMES: Final = 16
@@ -99,37 +104,60 @@ def write_set(
     Raises:
         DataError: the folder is there, or cannot be written.
     """
+    with whole_folder(folder, ("images", "masks", "calibration")) as part:
+        made = _fill(order, part, processes, progress)
+    return Made(folder=folder, **made)
+
+
+@contextmanager
+def whole_folder(folder: Path, inner: Iterable[str]) -> Iterator[Path]:
+    """A place to fill that becomes `folder` when all went well, and leaves nothing when not.
+
+    Raises:
+        DataError: the folder is there, or cannot be written.
+    """
     if folder.exists():
         raise DataError(f"{folder} is there already", remedy="Name another folder, or remove it.")
     part = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
-        for name in ("images", "masks", "calibration"):
+        for name in inner:
             (part / name).mkdir(parents=True)
-        made = _fill(order, part, processes or os.cpu_count() or 1, progress)
+        yield part
         part.rename(folder)
     except OSError as error:
         raise DataError(f"{folder} cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return Made(folder=folder, **made)
+
+
+def in_processes(
+    make: Callable[[_Job], dict[str, Any]],
+    jobs: Sequence[_Job],
+    processes: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> list[dict[str, Any]]:
+    """What `make` gives for each job, in order; as many processes as there are cores if absent."""
+    lines: list[dict[str, Any]] = []
+    count = processes or os.cpu_count() or 1
+    with ProcessPoolExecutor(count, get_context("spawn"), _start_worker) as pool:
+        for done, line in enumerate(pool.map(make, jobs, chunksize=8), start=1):
+            lines.append(line)
+            if progress is not None:
+                progress(done, len(jobs))
+    return lines
 
 
 def _fill(
-    order: Order, folder: Path, processes: int, progress: Callable[[int, int], None] | None
+    order: Order, folder: Path, processes: int | None, progress: Callable[[int, int], None] | None
 ) -> dict[str, Any]:
     _write_calibration(order, folder / "calibration")
     numbers = range(order.first, order.first + order.parts)
-    lines: list[dict[str, Any]] = []
-    with ProcessPoolExecutor(processes, get_context("spawn"), _start_worker) as pool:
-        work = pool.map(_write_part, [(order, folder, n) for n in numbers], chunksize=8)
-        for done, line in enumerate(work, start=1):
-            lines.append(line)
-            if progress is not None:
-                progress(done, order.parts)
+    jobs = [(order, folder, number) for number in numbers]
+    lines = in_processes(_write_part, jobs, processes, progress)
     _write_labels(folder, lines)
     _write_process(folder, lines)
-    _write_text(folder / "truth.jsonl", (json.dumps(line["truth"]) for line in lines))
+    write_lines(folder / "truth.jsonl", (json.dumps(line["truth"]) for line in lines))
     (folder / "causes.json").write_text(json.dumps(truth(), indent=2) + "\n")
     images = [image for line in lines for image in line["images"]]
     defects: dict[str, int] = {}
@@ -206,17 +234,21 @@ def _write_shot(scene: Scene, shot: Shot, order: Order, folder: Path) -> dict[st
                 window = mask[seen.top : seen.top + height, seen.left : seen.left + width]
                 window[seen.mask] = 255
         if mask.any():
-            place = Path("masks") / name / f"{stem}.png"
-            (folder / place).parent.mkdir(exist_ok=True)
-            encoded = cv2.imencode(".png", mask)[1].tobytes()
-            (folder / place).write_bytes(encoded)
-            regions.append({"defect": name, "mask": place.as_posix()})
+            regions.append(write_mask(folder, name, stem, mask))
     return {
         "path": f"images/{stem}.tif",
         "view": shot.view.name,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "regions": regions,
     }
+
+
+def write_mask(folder: Path, defect: str, stem: str, mask: NDArray[np.uint8]) -> dict[str, str]:
+    """Write a mask, and name it as a region of `data import`."""
+    place = Path("masks") / defect / f"{stem}.png"
+    (folder / place).parent.mkdir(exist_ok=True)
+    (folder / place).write_bytes(cv2.imencode(".png", mask)[1].tobytes())
+    return {"defect": defect, "mask": place.as_posix()}
 
 
 def _defect_truth(scene: Scene, number: int) -> dict[str, Any]:
@@ -261,15 +293,20 @@ def _write_labels(folder: Path, lines: Iterable[dict[str, Any]]) -> None:
                 "view": image["view"],
             }
             rows.append(row | {"regions": image["regions"]})
+    write_labels(folder, rows, LABEL_COLUMNS)
+
+
+def write_labels(folder: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
+    """labels.csv without regions, labels.jsonl with them."""
     with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, LABEL_COLUMNS, extrasaction="ignore", lineterminator="\n")
+        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     with_masks = (
-        json.dumps({key: value for key, value in row.items() if key != "regions" or value})
+        json.dumps({key: row[key] for key in (*columns, "regions") if row[key] or key in columns})
         for row in rows
     )
-    _write_text(folder / "labels.jsonl", with_masks)
+    write_lines(folder / "labels.jsonl", with_masks)
 
 
 def _write_process(folder: Path, lines: Iterable[dict[str, Any]]) -> None:
@@ -295,5 +332,5 @@ def _write_calibration(order: Order, folder: Path) -> None:
             tifffile.imwrite(folder / name, frame, metadata=None, software=False)
 
 
-def _write_text(path: Path, lines: Iterable[str]) -> None:
+def write_lines(path: Path, lines: Iterable[str]) -> None:
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
