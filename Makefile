@@ -18,6 +18,12 @@ DEMO_ARGS ?=
 TEST_ARGS ?=
 BENCH_ARGS ?= --short
 
+# What `make bundle` makes: server, server-gpu or trainer, for this Python and machine or another:
+# `make bundle BUNDLE=trainer BUNDLE_PYTHON=3.12 BUNDLE_MACHINE=x86_64`.
+BUNDLE ?= server
+BUNDLE_PYTHON ?=
+BUNDLE_MACHINE ?=
+
 BIN := .venv/bin
 READY := .venv/.ready
 UV := $(BIN)/uv
@@ -29,7 +35,7 @@ export UV_HTTP_TIMEOUT ?= 300
 # The environment is made from the Python found here; none is fetched from elsewhere.
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help demo test check lint bench requirements environment clean
+.PHONY: help demo test check lint bench bundle requirements environment clean
 
 help: ## say what there is
 	@echo "make demo          set everything up, then train, serve, inspect and show"
@@ -37,6 +43,7 @@ help: ## say what there is
 	@echo "make check         linter, formatter, types, import rules, then the tests"
 	@echo "make lint          the same without the tests"
 	@echo "make bench         the short benchmarks"
+	@echo "make bundle        one archive that installs the server without a network (BUNDLE=trainer)"
 	@echo "make requirements  pin the newest versions that the ranges allow"
 	@echo "make environment   only make .venv"
 	@echo "make clean         remove .venv, caches and build outputs; records, models and data stay"
@@ -65,6 +72,10 @@ bench: $(READY)
 		echo "== $$script $(BENCH_ARGS)"; \
 		$(BIN)/python "$$script" $(BENCH_ARGS); \
 	done
+
+bundle: $(READY)
+	$(BIN)/python requirements/bundle.py $(BUNDLE) $(if $(BUNDLE_PYTHON),--python $(BUNDLE_PYTHON)) \
+		$(if $(BUNDLE_MACHINE),--machine $(BUNDLE_MACHINE))
 
 # The environment itself, with uv in it.
 $(UV): requirements/tools.txt
@@ -117,6 +128,7 @@ requirements: $(UV)
 	@echo "pinned anew; make check installs and tries them"
 
 clean: ## records under var/, models and data sets are never touched
-	rm -rf .venv .triton .triton.lock build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .triton .triton.lock build dist *.egg-info
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	rm -rf .import_linter_cache
 	find . -name __pycache__ -type d -not -path './var/*' -prune -exec rm -rf {} +

@@ -1,6 +1,6 @@
 """A model package as one file, to carry to a box that no network reaches.
 
-    export: the package, verified -> manifest -> every file, hashed again -> synced -> renamed to FILE
+    export: the package, verified -> manifest -> every file, hashed again -> renamed to FILE
     import: a plain file -> manifest -> the size it must have -> every file into a hidden folder,
             held against its digest -> load_package -> renamed to MODEL/VERSION
 
@@ -291,12 +291,9 @@ def _read_manifest(file: BinaryIO, source: Path) -> Manifest:
     if dump_manifest(manifest) != text:
         raise _damaged(source, "its manifest was changed")
     _expect(file, _zeros_after(size), source)
-    found = os.fstat(file.fileno()).st_size
-    if found != manifest.total_bytes:
-        raise _damaged(
-            source,
-            f"it has {found:,} bytes where {manifest.reference} has {manifest.total_bytes:,}",
-        )
+    found, wanted = os.fstat(file.fileno()).st_size, manifest.total_bytes
+    if found != wanted:
+        raise _damaged(source, f"it has {found:,} bytes; {manifest.reference} takes {wanted:,}")
     return manifest
 
 
@@ -368,9 +365,10 @@ def _open_plain(path: Path) -> Iterator[BinaryIO]:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}", remedy=remedy) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ConfigurationError(f"{path} is not a plain file", remedy=remedy)
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ConfigurationError(f"{path} is not a plain file", remedy=remedy)
         yield file
 
 
