@@ -78,6 +78,16 @@ def stack_images(
     Raises:
         EngineError: one of them has another shape or kind.
     """
+    require_images(images, shape)
+    return np.stack(images)
+
+
+def require_images(images: Sequence[NDArray[np.float32]], shape: tuple[int | None, ...]) -> None:
+    """Refuse images of another shape or kind than the network takes; see `stack_images`.
+
+    Raises:
+        EngineError: one of them is such a one.
+    """
     for image in images:
         fits = len(image.shape) == len(shape) and all(
             wanted in (None, given) for given, wanted in zip(image.shape, shape, strict=True)
@@ -85,7 +95,6 @@ def stack_images(
         if not fits or image.dtype != np.float32:
             given = f"{image.dtype} {image.shape}"
             raise EngineError(f"an image of {given} for a network of float32 {shape}")
-    return np.stack(images)
 
 
 def split_outputs(

@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import safetensors
-import safetensors.torch
 import timm
 import torch
 from torch import Tensor, nn
@@ -160,6 +158,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         ConfigurationError: it cannot be read, or holds more than tensors.
     """
+    import safetensors.torch
+
     remedy = "Name a .safetensors file, or a torch file that holds a state dict only."
     try:
         if path.suffix == ".safetensors":

@@ -13,9 +13,7 @@ import hashlib
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-import onnx
 import torch
-from onnx import compose, shape_inference
 from torch import Tensor, nn
 
 from inspection.errors import EngineError
@@ -65,6 +63,8 @@ def export_onnx(
     Raises:
         EngineError: the network cannot be exported.
     """
+    import onnx
+
     height, width = input_size_px or network.architecture.input_size_px
     shape = (network.architecture.channels, height, width)
     trunk = onnx.load_from_string(trunk_onnx(network.trunk, shape))
@@ -149,6 +149,9 @@ def _free_batch(model: ModelProto) -> ModelProto | None:
 
     The number of images gets a name, and shape inference has to carry it through to the output.
     """
+    import onnx
+    from onnx import shape_inference
+
     freed = onnx.ModelProto()
     freed.CopyFrom(model)
     graph = freed.graph
@@ -171,6 +174,9 @@ def _free_batch(model: ModelProto) -> ModelProto | None:
 
 def _joined(trunk: ModelProto, readout: ModelProto) -> ModelProto:
     """One graph out of both: the trunk's `cells` go into the readout, `image` into either."""
+    import onnx
+    from onnx import compose
+
     named = compose.add_prefix(readout, READOUT)
     back = {READOUT + name: name for name in ("image", "cells", *OUTPUTS)}
     for node in named.graph.node:

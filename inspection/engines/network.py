@@ -18,8 +18,6 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
@@ -33,6 +31,7 @@ from inspection.engines.backbones import (
 )
 from inspection.engines.context import Context
 from inspection.engines.export import export_onnx
+from inspection.engines.header import METADATA_KEY
 from inspection.engines.memory import MemoryHead
 from inspection.errors import ConfigurationError, EngineError
 
@@ -55,11 +54,9 @@ __all__ = [
     "save_network",
 ]
 
-# Far below half a float32 step of any score, yet it carries NaN and infinity through: runtimes
-# may clip a NaN away in ReLU6 or a maximum, and a picture that is not a number must not get one.
+# Far below half a float32 step of any score, yet it carries NaN and infinity through: runtimes may
+# clip a NaN away in ReLU6 or a maximum, and a picture that is not a number must not get one.
 TRACER = 1e-30
-
-METADATA_KEY = "inspection.architecture"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +157,11 @@ class Trunk(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, C, h, w) float32 cell features of (N, 1 or 3, H, W) float32 grey levels."""
-        maps = self.taps(self.normalised(image))
+        return self.cells(self.normalised(image))
+
+    def cells(self, normalised: Tensor) -> Tensor:
+        """(N, C, h, w) cell features of (N, 3, H, W) in -1..1, of the kind that the weights are."""
+        maps = self.taps(normalised)
         if self.tuned is not None:
             hidden = maps[self.tuned_from - 1 - FIRST_STAGE]
             for stage in self.tuned:
@@ -369,6 +370,8 @@ def save_network(network: InspectionNetwork, path: Path) -> None:
 
     The same network always gives the same bytes.
     """
+    import safetensors.torch
+
     tensors = {name: one.detach().cpu().contiguous() for name, one in network.state_dict().items()}
     document = json.dumps(asdict(network.architecture), sort_keys=True)
     safetensors.torch.save_file(tensors, path, metadata={METADATA_KEY: document})
@@ -380,6 +383,8 @@ def load_network(path: Path) -> InspectionNetwork:
     Raises:
         EngineError: the file is damaged or is not one of ours.
     """
+    import safetensors.torch
+
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             document = json.loads((file.metadata() or {})[METADATA_KEY])

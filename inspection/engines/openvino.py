@@ -35,7 +35,8 @@ class OpenVinoEngine:
         threads: how many cores to use; OpenVINO's choice (all physical ones) when absent.
 
     Raises:
-        EngineError: the graph cannot be loaded, or is not one of ours.
+        EngineError: the graph cannot be loaded, is not one of ours, or holds weights that are no
+            numbers.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class OpenVinoEngine:
             names = {name for output in model.outputs for name in output.get_names()}
             if len(model.inputs) != 1 or not set(OUTPUTS) <= names:
                 raise EngineError(f"the graph gives {sorted(names)}, not {OUTPUTS}")
+            require_finite(model)
             self._compiled = core.compile_model(model, "CPU", options)
             chosen = self._compiled.get_property("INFERENCE_PRECISION_HINT")
             self.precision = str(chosen.to_string())
@@ -111,6 +113,24 @@ class OpenVinoEngine:
         return split_outputs(*outputs)
 
     def close(self) -> None:
-        """Stop; later calls of `infer` raise EngineError."""
+        """Stop, and free the memory; later calls of `infer` raise EngineError."""
         with self._lock:
             self._closed = True
+            self._request = self._compiled = None
+
+
+def require_finite(model: ov.Model) -> None:
+    """Refuse weights that are no numbers: a ReLU6 would make ordinary answers of them.
+
+    Raises:
+        EngineError: there is one; names the constant.
+    """
+    for one in model.get_ops():
+        if one.get_type_name() != "Constant":
+            continue
+        held = one.data
+        if held.dtype.kind == "f" and not np.isfinite(held).all():
+            raise EngineError(
+                f"the graph's {one.get_friendly_name()} holds a weight that is not a finite number",
+                remedy="Train the model again; this one never gave answers.",
+            )
