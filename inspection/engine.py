@@ -23,11 +23,13 @@ class Prediction:
         scores: (K,) float32, one log-odds score a defect class.
         evidence: (K, h, w) float32; pooling it gives `scores`.
         novelty: distance from the training images, 0 or more.
+        engine: which of several engines gave it, in words; None when there is only one.
     """
 
     scores: NDArray[np.float32]
     evidence: NDArray[np.float32]
     novelty: float
+    engine: str | None = None
 
     def __post_init__(self) -> None:
         if self.scores.ndim != 1 or self.evidence.ndim != 3:

@@ -181,6 +181,7 @@ def import_package(registry: Registry, source: Path) -> ModelPackage:
             _check(building, manifest, source)
             _sync_folder(building)
             if place.exists():
+                _refuse_another(registry, manifest)  # it may have come meanwhile
                 return registry.load(manifest.reference)
             place.parent.mkdir(exist_ok=True)
             building.rename(place)
@@ -276,14 +277,14 @@ def _read_manifest(file: BinaryIO, source: Path) -> Manifest:
     Raises:
         PackageDamaged: it is no package file, damaged, cut short or too long.
     """
-    first = file.read(BLOCK)
+    first = _read(file, BLOCK, source)
     try:
         size = tarfile.TarInfo.frombuf(first, "utf-8", "strict").size
     except (tarfile.HeaderError, UnicodeDecodeError) as error:
         raise _damaged(source, f"it does not begin as a package file does: {error}") from error
     if not 0 < size <= LARGEST_MANIFEST or first != _tar_header(MANIFEST_NAME, size):
         raise _damaged(source, "it does not begin as a package file does")
-    text = file.read(size)
+    text = _read(file, size, source)
     try:
         manifest = _adapter().validate_json(text)
     except (ValidationError, ConfigurationError) as error:

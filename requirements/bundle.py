@@ -129,10 +129,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--python", default="{}.{}".format(*sys.version_info[:2]))
     parser.add_argument("--machine", default=platform.machine())
     parser.add_argument("--out", type=Path, default=ROOT / "dist", help="folder [dist]")
+    parser.add_argument("--store", type=Path, help="keep wheels in this folder, fetch none twice")
     options = parser.parse_args(arguments)
     try:
         target = Target(python=options.python, machine=options.machine)
-        archive = make(options.bundle, target, options.out)
+        archive = make(options.bundle, target, options.out, options.store)
     except (CannotBundle, OSError) as error:
         print(f"error: {error}\n  → Correct that, and make it again.", file=sys.stderr)
         return EXIT_CANNOT
@@ -141,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def make(bundle: str, target: Target, out: Path) -> Path:
+def make(bundle: str, target: Target, out: Path, store: Path | None = None) -> Path:
     """Gather, describe and pack; the archive is there whole or not at all.
 
     Raises:
@@ -152,8 +153,8 @@ def make(bundle: str, target: Target, out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".bundle-", dir=out) as name:
         folder = Path(name)
-        fetch(pins, folder / "wheels", target)
-        fetch([uv], folder / "installer", target)
+        gather(pins, folder / "wheels", target, store)
+        gather([uv], folder / "installer", target, store)
         build_our_wheel(folder / "wheels")
         libraries = describe(sorted((folder / "wheels").iterdir()))
         refuse_licences(libraries)
@@ -213,13 +214,31 @@ def read_pins(file: str, target: Target) -> list[Pin]:
     return pins
 
 
+def gather(pins: Sequence[Pin], folder: Path, target: Target, store: Path | None) -> None:
+    """Exactly these wheels; those that a store has are taken out of it, by their hashes."""
+    folder.mkdir()
+    if store is None:
+        fetch(pins, folder, target)
+        return
+    glibc = ".".join(map(str, GLIBC))
+    place = store / f"py{target.python}-{target.machine}-glibc{glibc}"  # a hash names no target
+    place.mkdir(parents=True, exist_ok=True)
+    there = {f"sha256:{_digest(wheel)}": wheel for wheel in place.glob("*.whl")}
+    found = {pin.name: there[each] for pin in pins for each in pin.hashes if each in there}
+    if missing := [pin for pin in pins if pin.name not in found]:
+        fetch(missing, folder, target)
+    for wheel in list(folder.iterdir()):
+        shutil.copyfile(wheel, place / wheel.name)
+    for wheel in found.values():
+        shutil.copyfile(wheel, folder / wheel.name)
+
+
 def fetch(pins: Iterable[Pin], folder: Path, target: Target) -> None:
     """Let pip fetch exactly these wheels, each by one of its hashes.
 
     Raises:
         CannotBundle: one is not to be had for the target; with what pip says.
     """
-    folder.mkdir()
     lines = [f"{pin.name}=={pin.version} {_hash_options(pin.hashes)}\n" for pin in pins]
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
         file.writelines(lines)

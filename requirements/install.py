@@ -66,6 +66,7 @@ def main(arguments: "Sequence[str] | None" = None) -> int:
     parser.add_argument("--python", help="the Python to use, where it is not found by itself")
     parser.add_argument("--check", action="store_true", help="check the archive, install nothing")
     options = parser.parse_args(arguments)
+    os.umask(0o022)  # whoever installs may be strict; the server's user has to read it
     # Stopping a service stops in order too: what was begun is removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -1,7 +1,7 @@
 """A real tritonserver on loopback ports, for tests: the binary out of the nvidia-pytriton wheel.
 
-    requirements/triton-server.txt -> .triton/ (an environment of its own, made once)
-      -> tritonserver --model-repository REPO -> ready -> kill -9, and again on the same ports
+requirements/triton-server.txt -> .triton/ (an environment of its own, made once)
+  -> tritonserver --model-repository REPO -> ready -> kill -9, and again on the same ports
 """
 
 from __future__ import annotations
@@ -20,14 +20,20 @@ import sysconfig
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from inspection.package import write_package
+from inspection.verdict import Calibration
+from tests.spot_model import write_spot_package
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from inspection.package import ModelPackage
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PINS: Final = ROOT / "requirements" / "triton-server.txt"
@@ -42,7 +48,7 @@ def server_environment() -> Path:
     Skips the test, with the reason, where it cannot be made.
     """
     if sys.version_info[:2] > NEWEST_PYTHON:
-        pytest.skip("tritonserver's Python backend wants numpy 1, which this Python has no wheel of")
+        pytest.skip("tritonserver wants numpy 1, which has no wheel for this Python")
     with (ROOT / ".triton.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         wanted = hashlib.sha256(PINS.read_bytes() + sys.version.encode()).hexdigest()
@@ -131,7 +137,9 @@ class TritonServer:
     def start(self, *, wait_s: float = 60) -> None:
         """Start it and wait until it takes calls; models that do not load do not stop it."""
         triton = _tritonserver(self.environment)
-        command = [
+        # It ends with the tests, however these end.
+        command = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
+        command += [
             str(triton / "bin" / "tritonserver"),
             f"--model-repository={self.repository}",
             f"--backend-directory={triton / 'backends'}",
@@ -195,3 +203,35 @@ def running_triton(repository: Path) -> Iterator[TritonServer]:
         yield server
     finally:
         server.kill()
+
+
+def network_package(
+    network: Path, weights: Path, *, input_size_px: tuple[int, int] = (64, 64)
+) -> ModelPackage:
+    """A network of two classes and one channel as a package.
+
+    Args:
+        network: the folder of its model.onnx and model.safetensors.
+        weights: where the package is written.
+        input_size_px: (height, width).
+    """
+    spot = write_spot_package(weights / "spot")
+    point = replace(spot.document.operating_point, pass_below=(0.2, 0.2), fail_from=(0.8, 0.8))
+    document = replace(
+        spot.document,
+        model="tiny",
+        calibration=Calibration(slope=(1.0, 1.0), intercept=(0.0, 0.0)),
+        operating_point=point,
+        agreement=None,
+    )
+    recipe = replace(spot.recipe, classes=("crack", "pore"), input_size_px=input_size_px)
+    return write_package(
+        weights,
+        document,
+        recipe,
+        {
+            "model.onnx": network / "model.onnx",
+            "model.safetensors": network / "model.safetensors",
+            "report.json": b"{}",
+        },
+    )

@@ -117,6 +117,9 @@ def choose_engine(
         if wanted == "auto"
         else (ways_of(package, wanted, device, precision), [])
     )
+    own = package.document.precision
+    if precision not in ("package", own) and not any(way.precision == precision for way in ways):
+        left_out.append(f"{precision}: that is for PyTorch on CUDA")
     if wanted == "triton" and remote is None:
         raise ConfigurationError(
             "Triton was asked for without its address",
@@ -211,8 +214,6 @@ def ways_here(
         ways.append(Way(kind="openvino", device="cpu", precision=own))
     if device != "cuda" and torch:
         ways.append(Way(kind="torch", device="cpu", precision=own))
-    if precision not in ("package", own) and not any(way.precision == precision for way in ways):
-        left_out.append(f"{precision}: that is for PyTorch on CUDA")
     if not ways:
         raise ConfigurationError(
             f"no engine for {package.reference}: {'; '.join(left_out) or 'none is installed'}",
@@ -253,6 +254,8 @@ def ways_of(
             "OpenVINO runs on the CPU here, and CUDA was asked for",
             remedy='Set the engine to "torch", or leave the device out.',
         )
+    if kind == "onnxruntime" and device != "cuda":
+        own = "f32"  # it has no other arithmetic there
     return [Way(kind=kind, device=device or "cpu", precision=own)]
 
 

@@ -125,7 +125,8 @@ class CudaRunner:
             lane.close()
         self.lanes.clear()
         self.network = None
-        with suppress(RuntimeError):  # a device that failed has nothing to give
+        # Not while another is captured: PyTorch gives nothing back then, and says so with an error.
+        with _capturing, suppress(RuntimeError):  # a device that failed has nothing to give
             torch.cuda.empty_cache()
 
 
@@ -242,15 +243,23 @@ def give_stream_back(stream: torch.cuda.Stream) -> None:
 
 @contextmanager
 def prepared(device: torch.device) -> Iterator[None]:
-    """The state in which networks are run for the first time and captured, one at a time.
+    """The state in which networks are run for the first time and captured, one at a time."""
+    with _capturing, torch.cuda.device(device), torch.inference_mode(), same_rounding():
+        yield
 
-    cuDNN would use TF32, with 10 bits of mantissa, unasked; and left to measure, it would choose
-    its kernels by the clock, and the same model could round in another way after every start.
+
+@contextmanager
+def same_rounding() -> Iterator[None]:
+    """Float32 with its whole mantissa, and kernels that are the same after every start.
+
+    cuDNN would use TF32, with 10 bits of mantissa, unasked, and cuBLAS where the environment says
+    so (NVIDIA's images of PyTorch do); and left to measure, cuDNN would choose its kernels by the
+    clock, and the same model could round in another way.
     """
+    products = torch.backends.cuda.matmul
     with ExitStack() as stack:
-        stack.enter_context(_capturing)
-        stack.enter_context(torch.cuda.device(device))
-        stack.enter_context(torch.inference_mode())
+        stack.callback(setattr, products, "allow_tf32", products.allow_tf32)
+        products.allow_tf32 = False
         stack.enter_context(
             torch.backends.cudnn.flags(
                 enabled=True, benchmark=False, deterministic=True, allow_tf32=False

@@ -146,6 +146,7 @@ class OnnxRuntimeEngine:
                 "ONNX Runtime could not start TensorRT, and would run the network elsewhere",
                 remedy="Install the TensorRT that this ONNX Runtime was built for.",
             )
+        self._session.disable_fallback()  # it would build the network elsewhere, at a failure
         self._lock = threading.Lock()
         self._closed = False
 
@@ -209,12 +210,15 @@ def read_graph(graph: bytes) -> tuple[str, tuple[int | None, ...]]:
     inputs = model.graph.input
     if len(inputs) != 1 or not set(OUTPUTS) <= names:
         raise EngineError(f"the graph gives {sorted(names)}, not {OUTPUTS}")
-    for tensor in model.graph.initializer:
-        held = numpy_helper.to_array(tensor)
+    weights = [(tensor.name, tensor) for tensor in model.graph.initializer]
+    constants = [node for node in model.graph.node if node.op_type == "Constant"]
+    weights += [(node.output[0], each.t) for node in constants for each in node.attribute]
+    for name, tensor in weights:
+        held = numpy_helper.to_array(tensor) if tensor.data_type else np.zeros(0)
         # A ReLU6 would make ordinary answers of them.
         if held.dtype.kind == "f" and not np.isfinite(held).all():
             raise EngineError(
-                f"the graph's {tensor.name} holds a weight that is not a finite number",
+                f"the graph's {name} holds a weight that is not a finite number",
                 remedy="Train the model again; this one never gave answers.",
             )
     _, *shape = (axis.dim_value or None for axis in inputs[0].type.tensor_type.shape.dim)

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import tarfile
@@ -35,10 +36,11 @@ HERE = Target(python="{}.{}".format(*sys.version_info[:2]), machine=os.uname().m
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The server's archive, made as `make bundle` makes it."""
-    out = tmp_path_factory.mktemp("dist")
+def archive(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The server's archive, made as `make bundle` makes it, of wheels that are fetched once."""
+    out, store = tmp_path_factory.mktemp("dist"), pytestconfig.cache.mkdir("wheels")
     command = [sys.executable, str(bundle.__file__), "server", "--out", str(out)]
+    command += ["--store", str(store)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == bundle.EXIT_CANNOT and "pip could not fetch" in done.stderr:
         pytest.skip(f"no package index in reach: {done.stderr[-300:]}")
@@ -107,6 +109,7 @@ def test_a_bare_box_without_a_network_gets_a_server_that_judges(
         check=False,
         cwd=tmp_path,
         env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path / "nobody"), **outside},
+        umask=0o077,  # as on a hardened box
     )
     assert done.returncode == 0, done.stdout + done.stderr
     seen = json.loads(done.stdout)
@@ -134,6 +137,9 @@ def test_a_bare_box_without_a_network_gets_a_server_that_judges(
     site = next(Path(place[1]).glob("lib/*/site-packages"))
     assert not [name for name in ("torch", "timm", "elpv_dataset") if (site / name).exists()]
     assert not list((tmp_path / "nobody").glob("**/*")), "nothing outside its folder"
+    opt = tmp_path / "box" / "opt"
+    closed = [path for path in (opt, *opt.rglob("*")) if not path.lstat().st_mode & stat.S_IROTH]
+    assert closed == [], "the user that the server runs as can read all of it"
 
 
 def test_the_archive_says_what_is_in_it(archive: Path, unpacked: Path) -> None:

@@ -196,6 +196,7 @@ def test_the_image_pins_from_the_files_that_the_makefile_makes() -> None:
         if "pip install" in part
     ]
     assert len(installs) == 3
+    assert all("--compile-bytecode" in part for part in installs if "/uv " in part)
     for part in installs:
         assert "--require-hashes" in part or "--no-index --no-deps" in part
 
@@ -265,6 +266,10 @@ def test_the_variables_of_the_server_are_settings(monkeypatch: pytest.MonkeyPatc
     assert int(grace.removesuffix("s")) > settings.server.drain_s
 
 
+def test_nothing_computes_float32_with_the_mantissa_of_tf32() -> None:
+    assert services()["triton"]["environment"]["NVIDIA_TF32_OVERRIDE"] == "0"
+
+
 def test_secrets_are_files_and_only_the_server_can_be_reached() -> None:
     whole = compose()
     for secret in whole["secrets"].values():
@@ -289,7 +294,11 @@ def test_every_service_is_watched_and_cannot_write_but_where_it_must() -> None:
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert name == "server" or service["healthcheck"]["test"][0] == "CMD"
     waits = services()["server"]["depends_on"]
-    assert waits == {name: {"condition": "service_healthy"} for name in ("database", "triton")}
+    # The fallback judges while Triton is away; nothing stands in for the records.
+    assert waits == {
+        "database": {"condition": "service_healthy"},
+        "triton": {"condition": "service_started"},
+    }
     for name in ("server", "triton"):
         (device,) = services()[name]["deploy"]["resources"]["reservations"]["devices"]
         assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
@@ -307,6 +316,7 @@ def test_the_folders_are_where_the_image_and_triton_look_for_them() -> None:
         word.partition("=")[::2] for word in services()["triton"]["command"] if "=" in word
     )
     assert Path(arguments["--model-repository"]).is_relative_to("/triton")
+    assert arguments["--model-control-mode"] == "poll", "models are exported while it runs"
     assert services()["triton"]["user"].partition(":")[0] == only(stages()[-1], "USER")
 
 

@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from inspection import package_archive
 from inspection.cli import main
 from inspection.errors import ConfigurationError, InspectionError, NotFound, PackageDamaged
 from inspection.package import CONTENT, load_package
@@ -269,6 +270,22 @@ def test_a_name_that_is_taken_stays_with_its_package(
     assert everything(receiver.root)[0] == "spot"
 
 
+def test_another_package_that_comes_meanwhile_is_not_taken_for_it(
+    sender: Registry, receiver: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export_package(sender, "spot@1", tmp_path / "spot.tar")
+    check = package_archive._check
+
+    def somebody_else_comes_first(building: Path, manifest: Manifest, source: Path) -> None:
+        check(building, manifest, source)
+        write_spot_package(receiver.root, gain=39.0)
+
+    monkeypatch.setattr(package_archive, "_check", somebody_else_comes_first)
+    with pytest.raises(ConfigurationError, match="is another package"):
+        import_package(receiver, tmp_path / "spot.tar")
+    assert everything(receiver.root)[0] == "spot"
+
+
 def test_a_name_that_the_log_knows_stays_with_its_package(
     sender: Registry, receiver: Registry, tmp_path: Path
 ) -> None:
@@ -329,7 +346,8 @@ def test_what_is_no_plain_file_is_refused_and_does_not_hang(
     receiver: Registry, tmp_path: Path
 ) -> None:
     os.mkfifo(tmp_path / "pipe")
-    for source in (tmp_path / "pipe", tmp_path, Path("/dev/full"), tmp_path / "nothing"):
+    unreadable = Path("/proc/self/mem")  # a plain file, and no byte of it: a broken stick
+    for source in (tmp_path / "pipe", tmp_path, Path("/dev/full"), tmp_path / "no", unreadable):
         with pytest.raises(InspectionError):
             import_package(receiver, source)
     assert not receiver.root.exists()

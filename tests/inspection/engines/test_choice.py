@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from inspection.engines.choice import Wanted
+    from inspection.package import Precision
     from inspection.verdict import OperatingPoint
 
 no_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
@@ -60,7 +62,9 @@ def package(folder: Path, golden: Golden) -> ModelPackage:
     return write(folder, limits(golden), golden)
 
 
-def write(folder: Path, point: OperatingPoint, golden: Golden | None) -> ModelPackage:
+def write(
+    folder: Path, point: OperatingPoint, golden: Golden | None, *, precision: Precision = "f32"
+) -> ModelPackage:
     """The network of `folder` as a package with these limits."""
     root = folder / "weights"
     spot = write_spot_package(folder / "spot")
@@ -71,6 +75,7 @@ def write(folder: Path, point: OperatingPoint, golden: Golden | None) -> ModelPa
         calibration=Calibration(slope=(1.0, 1.0), intercept=(0.0, 0.0)),
         operating_point=point,
         agreement=None,
+        precision=precision,
     )
     files: dict[str, bytes | Path] = {
         "model.onnx": folder / "model.onnx",
@@ -178,9 +183,23 @@ def test_half_precision_needs_golden_images(folder: Path, golden: Golden) -> Non
     assert "has no golden images to try f16 with" in chosen.why
 
 
+def test_float32_serves_a_package_of_another_precision_only_by_its_golden_images(
+    folder: Path, golden: Golden
+) -> None:
+    """ONNX Runtime computes in float32 on a CPU, whatever a package was fitted in."""
+    package = write(folder, limits(golden), golden, precision="bf16")
+    chosen = choose_engine(package, wanted="onnxruntime")
+    assert "fitted in bf16, served in f32: 12 golden images get the same verdict" in chosen.why
+    with pytest.raises(EngineError, match="has no golden images to try f32 with"):
+        choose_engine(write(folder, limits(golden), None, precision="bf16"), wanted="onnxruntime")
+
+
 @no_cuda
-def test_half_precision_is_not_for_openvino_and_that_is_said(package: ModelPackage) -> None:
-    chosen = choose_engine(package, precision="f16")
+@pytest.mark.parametrize("wanted", ["auto", "openvino"])
+def test_half_precision_is_not_for_openvino_and_that_is_said(
+    package: ModelPackage, wanted: Wanted
+) -> None:
+    chosen = choose_engine(package, wanted=wanted, precision="f16")
     assert chosen.engine.description.endswith("CPU f32")
     assert "not f16: that is for PyTorch on CUDA" in chosen.why
 

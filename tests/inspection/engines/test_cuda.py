@@ -14,6 +14,7 @@ from inspection.engines.cuda import (
     STREAMS,
     batch_sizes,
     give_stream_back,
+    same_rounding,
     take_stream,
 )
 from inspection.engines.devices import cuda_names
@@ -52,6 +53,19 @@ def test_there_is_a_graph_for_every_size_that_can_come(
 ) -> None:
     assert batch_sizes(max_batch) == sizes
     assert all(min(size for size in sizes if size >= n) < 2 * n for n in range(1, sizes[-1] + 1))
+
+
+def test_float32_keeps_its_mantissa_whatever_the_process_was_set_to() -> None:
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = products.allow_tf32
+    products.allow_tf32 = True
+    try:
+        with same_rounding():
+            assert not any((products.allow_tf32, convolutions.allow_tf32, convolutions.benchmark))
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert products.allow_tf32
+    finally:
+        products.allow_tf32 = before
 
 
 def test_the_driver_and_pytorch_see_the_same_devices() -> None:

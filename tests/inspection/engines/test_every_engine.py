@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import gc
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
 
 from inspection.engines.network import load_network
 from inspection.engines.onnxruntime import OnnxRuntimeEngine
@@ -21,11 +23,17 @@ from inspection.engines.tolerance import TOLERANCE
 from inspection.engines.torch import EagerRunner, TorchEngine
 from inspection.errors import EngineError, PackageDamaged
 from inspection.golden import FILE_NAME, read_golden
-from tests.contracts.engines import CALIBRATION, EngineContract, image, tiny_network
+from tests.contracts.engines import (
+    CALIBRATION,
+    EngineContract,
+    image,
+    tiny_network,
+    without_numbers,
+)
 from tests.spot_model import spot_graph, write_spot_package
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from inspection.engine import Engine
@@ -78,6 +86,43 @@ class TestTorchInF16(SharedContract):
 
     def make(self, folder: Path) -> Engine:
         return TorchEngine(folder / "model.safetensors", device="cpu", precision="f16")
+
+
+@pytest.mark.parametrize("make", [OpenVinoEngine, OnnxRuntimeEngine])
+def test_a_constant_that_is_no_number_is_refused_like_a_weight(
+    folder: Path, tmp_path: Path, make: Callable[[Path], Engine]
+) -> None:
+    without_numbers(folder, tmp_path)
+    model = onnx.load(tmp_path / "model.onnx")
+    constants = [
+        onnx.helper.make_node("Constant", [], [one.name], value=one)
+        for one in model.graph.initializer
+    ]
+    nodes = [*constants, *model.graph.node]
+    del model.graph.initializer[:], model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, tmp_path / "constants.onnx")
+    with pytest.raises(EngineError, match="not a finite number"):
+        make(tmp_path / "constants.onnx")
+
+
+def test_onnx_runtime_goes_on_nowhere_else_by_itself(folder: Path) -> None:
+    """Where what it runs on fails, ONNX Runtime would build the network on the next, and print."""
+    engine = OnnxRuntimeEngine(folder / "model.onnx")
+
+    class Failing:
+        def __init__(self, session: Any) -> None:
+            self.session = session
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.session, name)
+
+        def run(self, *_: object) -> None:
+            raise EPFail("TensorRT EP failed")
+
+    engine._session._sess = Failing(engine._session._sess)
+    with pytest.raises(EngineError, match="TensorRT EP failed"):
+        engine.infer([image(0)])
 
 
 def test_all_three_say_the_same(folder: Path) -> None:
