@@ -1,6 +1,6 @@
 """How everything that is remembered is written down: one entry, one canonical text, one leaf.
 
-inspection, review, event, ... -> canonical JSON (RFC 8785) -> leaf hash (`merkle.py`)
+inspection, review, event, ... -> `canonical.py` (RFC 8785) -> leaf hash (`merkle.py`)
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Final, Literal
 
-import rfc8785
 from pydantic import TypeAdapter
 
+from inspection.canonical import canonical_bytes
 from inspection.events import (
     Assembly,
     Erasure,
@@ -61,8 +61,12 @@ def kind_of(entry: Entry) -> EntryKind:
 
 
 def canonical_json(entry: Entry) -> bytes:
-    """The entry's RFC 8785 form: what its leaf is the hash of."""
-    return rfc8785.dumps(_adapter(kind_of(entry)).dump_python(entry, mode="json"))
+    """The entry's RFC 8785 form: what its leaf is the hash of.
+
+    Raises:
+        ValueError: it has none; a number in it is not finite, say.
+    """
+    return canonical_bytes(entry)
 
 
 def parse_entry(kind: EntryKind, body: bytes) -> Entry:

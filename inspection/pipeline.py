@@ -127,7 +127,7 @@ def inspect_part(
             principal=principal,
             view_set=request.view_set,
             view=request.view,
-            engine=line.engine.description,
+            engine=_engine_of(prediction, line),
         )
     )
 
@@ -184,6 +184,13 @@ def judge(frame: Frame, line: Line, timings: dict[str, float]) -> tuple[Verdict,
         prediction, document.calibration, document.operating_point, package.recipe, frame.size_px
     )
     return verdict, prediction
+
+
+def _engine_of(prediction: Prediction | None, line: Line) -> str | None:
+    """What judged, in words; None where no engine was asked."""
+    if prediction is None:
+        return None
+    return prediction.engine or line.engine.description
 
 
 def _keep_evidence(prediction: Prediction, frame: Frame, line: Line) -> EvidenceReference:

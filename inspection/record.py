@@ -188,7 +188,8 @@ class InspectionRecord:
         view_set: the set of views that it belongs to, or that it closes.
         views: of the record that closes a set: each view, and which image it was judged by. Image,
             evidence and findings are then those of the worst view.
-        engine: what ran the network, in words; None in records of releases before 0.2.
+        engine: what ran the network, in words; None where none was asked, and in records of
+            releases before 0.2.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")

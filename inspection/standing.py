@@ -45,7 +45,9 @@ class InForce:
 def disposition_in_force(entries: Iterable[Entry]) -> InForce | None:
     """What stands for a part after its entries, given in the order in which they were added.
 
-    One view of several settles nothing; the inspection that sums the views up does.
+    One view of several settles nothing; the inspection that sums the views up does. But a view that
+    did not pass turns a pass from before into a review, until its set is closed: a set that nobody
+    closes must not leave a part at large that was seen to be bad.
 
     The latest inspection that counts stands. Audits, challenges and simulated inspections do not
     count. A fail stays through rechecks; after rework an inspection lifts a fail of the machine's,
@@ -74,7 +76,18 @@ def disposition_in_force(entries: Iterable[Entry]) -> InForce | None:
                 why=f"decided by {entry.reviewer}: {entry.reason}",
             )
             continue
-        if not isinstance(entry, InspectionRecord) or entry.view is not None:
+        if not isinstance(entry, InspectionRecord):
+            continue
+        if entry.view is not None:
+            bad = entry.disposition != "pass" and entry.reason not in NOT_COUNTED
+            if bad and stands is not None and stands.disposition == "pass":
+                turns[entry.id] = turn = max(turns.values(), default=-1) + 1
+                stands = InForce(
+                    disposition="review",
+                    inspection_id=entry.id,
+                    review_id=None,
+                    why=f"view {entry.view} of a set that is open: {entry.disposition}",
+                )
             continue
         if entry.reason == "audit":
             audits.add(entry.id)

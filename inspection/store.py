@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from inspection.entries import Entry, EntryKind
-    from inspection.events import Hold, HoldScope, ProcessValue, Statement, ViewSet
+    from inspection.events import Erasure, Hold, HoldScope, ProcessValue, Statement, ViewSet
     from inspection.record import AttemptReason, InspectionDraft, InspectionRecord, ReviewRecord
     from inspection.standing import PartNames
     from inspection.verdict import Disposition
@@ -173,8 +173,112 @@ class ViewSetDraft:
     cavity: str | None = None
 
 
-class RecordStore(Protocol):
-    """Append-only records. Safe to call from several threads."""
+class Records(Protocol):
+    """What can be asked of the records. Safe to call from several threads."""
+
+    # --- asking ------------------------------------------------------------------------------
+
+    def get(self, inspection_id: str) -> InspectionRecord:
+        """Raises NotFound when there is none."""
+        ...
+
+    def by_trace_id(self, trace_id: str) -> InspectionRecord:
+        """`trace_id` in its one written form. Raises NotFound when there is none."""
+        ...
+
+    def reviews(self, inspection_id: str) -> Sequence[ReviewRecord]:
+        """Reviews of an inspection, oldest first."""
+        ...
+
+    def view_set(self, view_set_id: str) -> ViewSetState:
+        """Raises NotFound when there is none."""
+        ...
+
+    def find(self, wanted: Filter) -> Page:
+        """Inspections, newest first; single views of a set are not listed, their sum is."""
+        ...
+
+    def counts(
+        self, wanted: Filter, *, by: Sequence[CountBy] = (), bucket: Bucket | None = None
+    ) -> Sequence[CountRow]:
+        """Counts of what `find` would list, from roll-ups; oldest bucket first.
+
+        Raises:
+            RequestError: more than 10,000 rows would come, or hours and lots side by side go over
+                more than 7 days.
+        """
+        ...
+
+    def names(self, product: str, part: str) -> PartNames:
+        """Every identity of a part; its own alone when it was never renamed."""
+        ...
+
+    def part_history(self, product: str, part: str) -> Sequence[Entry]:
+        """Every entry that concerns a part under any of its names, in the order of commits.
+
+        Inspections, views, reviews of them, events, namings, assemblies it is in or of, holds and
+        releases on the part itself. Holds on its lot or mould are found with `holds_on`.
+        """
+        ...
+
+    def histories(
+        self, product: str, parts: Sequence[str]
+    ) -> dict[str, tuple[PartNames, Sequence[Entry]]]:
+        """`names` and `part_history` of many parts, by the identity that was asked for."""
+        ...
+
+    def holds_on(self, keys: Iterable[tuple[str, HoldScope, str]]) -> Sequence[StandingHold]:
+        """The holds that stand on any of these (product, scope, value)."""
+        ...
+
+    def holds(
+        self, *, product: str | None = None, standing: bool = True, limit: int = 1000
+    ) -> Sequence[StandingHold]:
+        """Holds, newest first; those that were released too unless `standing`."""
+        ...
+
+    def process_values(
+        self,
+        *,
+        product: str | None = None,
+        part: str | None = None,
+        machine: str | None = None,
+        start: str | None = None,
+        end: str | None = None,
+        limit: int = 1000,
+    ) -> Sequence[ProcessValue]:
+        """Values of a part, and of a machine between two times, by time."""
+        ...
+
+    def erased(self, sha256: str) -> Erasure | None:
+        """Under which rule an image file was deleted, the last time; None when none was."""
+        ...
+
+    # --- the order of commits ----------------------------------------------------------------
+
+    def changes(self, after: int, *, limit: int = 100) -> Sequence[Change]:
+        """Entries whose sequence is above `after`, in order, at most `limit` (1 to 1,000)."""
+        ...
+
+    def newest(self) -> int:
+        """The sequence of the last committed entry; 0 when there is none."""
+        ...
+
+    def wait_beyond(self, after: int, timeout_s: float) -> int:
+        """Blocks until something past `after` is committed, or the time is over; the newest."""
+        ...
+
+    def secret(self, name: str) -> bytes:
+        """32 random bytes, the same for every server on these records.
+
+        Raises:
+            RecordsDamaged: there are none of this name.
+        """
+        ...
+
+
+class RecordStore(Records, Protocol):
+    """Append-only records, to ask and to add to. Safe to call from several threads."""
 
     # --- adding ------------------------------------------------------------------------------
 
@@ -241,93 +345,6 @@ class RecordStore(Protocol):
             NotFound: there is no such set. StateConflict: it has no view at all.
             RecordError: it could not be made durable.
         """
-        ...
-
-    # --- asking ------------------------------------------------------------------------------
-
-    def get(self, inspection_id: str) -> InspectionRecord:
-        """Raises NotFound when there is none."""
-        ...
-
-    def by_trace_id(self, trace_id: str) -> InspectionRecord:
-        """`trace_id` in its one written form. Raises NotFound when there is none."""
-        ...
-
-    def reviews(self, inspection_id: str) -> Sequence[ReviewRecord]:
-        """Reviews of an inspection, oldest first."""
-        ...
-
-    def view_set(self, view_set_id: str) -> ViewSetState:
-        """Raises NotFound when there is none."""
-        ...
-
-    def find(self, wanted: Filter) -> Page:
-        """Inspections, newest first; single views of a set are not listed, their sum is."""
-        ...
-
-    def counts(
-        self, wanted: Filter, *, by: Sequence[CountBy] = (), bucket: Bucket | None = None
-    ) -> Sequence[CountRow]:
-        """Counts of what `find` would list, from roll-ups; oldest bucket first.
-
-        Raises:
-            RequestError: more than 10,000 rows would come.
-        """
-        ...
-
-    def names(self, product: str, part: str) -> PartNames:
-        """Every identity of a part; its own alone when it was never renamed."""
-        ...
-
-    def part_history(self, product: str, part: str) -> Sequence[Entry]:
-        """Every entry that concerns a part under any of its names, in the order of commits.
-
-        Inspections, views, reviews of them, events, namings, assemblies it is in or of, holds and
-        releases on the part itself. Holds on its lot or mould are found with `holds_on`.
-        """
-        ...
-
-    def histories(
-        self, product: str, parts: Sequence[str]
-    ) -> dict[str, tuple[PartNames, Sequence[Entry]]]:
-        """`names` and `part_history` of many parts, by the identity that was asked for."""
-        ...
-
-    def holds_on(self, keys: Iterable[tuple[str, HoldScope, str]]) -> Sequence[StandingHold]:
-        """The holds that stand on any of these (product, scope, value)."""
-        ...
-
-    def holds(
-        self, *, product: str | None = None, standing: bool = True, limit: int = 1000
-    ) -> Sequence[StandingHold]:
-        """Holds, newest first; those that were released too unless `standing`."""
-        ...
-
-    def process_values(
-        self,
-        *,
-        product: str | None = None,
-        part: str | None = None,
-        machine: str | None = None,
-        start: str | None = None,
-        end: str | None = None,
-        limit: int = 1000,
-    ) -> Sequence[ProcessValue]:
-        """Values of a part, and of a machine between two times, by time."""
-        ...
-
-    # --- the order of commits ----------------------------------------------------------------
-
-    def changes(self, after: int, *, limit: int = 100) -> Sequence[Change]:
-        """Entries whose sequence is above `after`, in order, at most `limit` (1 to 1,000)."""
-        ...
-
-    def newest(self) -> int:
-        """The sequence of the last committed entry; 0 when there is none."""
-        ...
-
-    def wait_beyond(self, after: int, timeout_s: float) -> int:
-        """Blocks until something past `after` is committed, or the time is over; the newest."""
         ...
 
     # --- life --------------------------------------------------------------------------------

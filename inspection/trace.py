@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal
 
 from inspection.errors import NotFound, RequestError
-from inspection.events import Hold, PartEvent, instant
-from inspection.record import InspectionRecord
+from inspection.events import Hold, PartEvent, ViewSet, instant
+from inspection.record import NOT_COUNTED, InspectionRecord
 from inspection.standing import disposition_in_force
 from inspection.store import Filter
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from inspection.entries import Entry
     from inspection.events import HoldScope, ProcessValue
     from inspection.standing import InForce, PartNames
-    from inspection.store import RecordStore, StandingHold
+    from inspection.store import Records, StandingHold
 
 WINDOW_MIN: Final = 30
 """Minutes before and after casting whose process values belong to a part."""
@@ -38,6 +38,8 @@ class Origin:
     Attributes:
         at: RFC 3339 with a zone.
         known_from: the event "cast", or the first inspection where there is none.
+        castings: at how many times the part is said to have been cast; past 1 the serial was used
+            again, or an event is wrong, and the rest of this is of the first.
     """
 
     at: str
@@ -46,6 +48,7 @@ class Origin:
     machine: str | None
     mould: str | None
     cavity: str | None
+    castings: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,9 +83,7 @@ class Trace:
     siblings: Siblings | None
 
 
-def trace_part(
-    store: RecordStore, product: str, part: str, *, window_min: int = WINDOW_MIN
-) -> Trace:
+def trace_part(store: Records, product: str, part: str, *, window_min: int = WINDOW_MIN) -> Trace:
     """Everything that is on record of a part, under any of its names.
 
     Args:
@@ -108,8 +109,8 @@ def trace_part(
         middle, around = instant(origin.at), timedelta(minutes=window_min)
         machine = store.process_values(
             machine=origin.machine,
-            start=_written(middle - around),
-            end=_written(middle + around),
+            start=_written(_moved(middle, -around)),
+            end=_written(_moved(middle, around)),
             limit=VALUES_SHOWN,
         )
     values = sorted([*own, *machine], key=lambda value: instant(value.at))
@@ -134,7 +135,7 @@ def hold_keys(
     for name in names:
         keys[product, "part", name] = None
     for entry in entries:
-        if isinstance(entry, InspectionRecord | PartEvent):
+        if isinstance(entry, InspectionRecord | PartEvent | ViewSet):
             if entry.lot is not None:
                 keys[product, "lot", entry.lot] = None
             if entry.mould is not None:
@@ -146,32 +147,40 @@ def hold_keys(
 
 def origin_of(entries: Iterable[Entry]) -> Origin | None:
     """When and where a part was made; None when neither casting nor inspection is on record."""
-    cast: PartEvent | None = None
+    casts: list[PartEvent] = []
     seen: list[InspectionRecord] = []
     for entry in entries:
-        if isinstance(entry, PartEvent) and entry.event == "cast" and cast is None:
-            cast = entry
+        if isinstance(entry, PartEvent) and entry.event == "cast":
+            casts.append(entry)
         elif isinstance(entry, InspectionRecord):
             seen.append(entry)
-    if cast is None and not seen:
+    if not casts and not seen:
         return None
 
     def told(name: str) -> str | None:
-        said = [getattr(source, name) for source in ([cast] if cast else []) + seen]  # type: ignore[operator]
+        said = [getattr(source, name) for source in (*casts[:1], *seen)]
         return next((value for value in said if value is not None), None)
 
     return Origin(
-        at=cast.at if cast else (seen[0].captured_at or seen[0].received_at),
-        known_from="cast" if cast else "first inspection",
+        at=casts[0].at if casts else (seen[0].captured_at or seen[0].received_at),
+        known_from="cast" if casts else "first inspection",
         lot=told("lot"),
         machine=told("machine"),
         mould=told("mould"),
         cavity=told("cavity"),
+        castings=len({instant(each.at) for each in casts}),
     )
 
 
-def _siblings(store: RecordStore, product: str, entries: Sequence[Entry]) -> Siblings | None:
-    first = next((each for each in entries if isinstance(each, InspectionRecord)), None)
+def _siblings(store: Records, product: str, entries: Sequence[Entry]) -> Siblings | None:
+    counted = (
+        each
+        for each in entries
+        if isinstance(each, InspectionRecord)
+        and each.view is None
+        and each.reason not in NOT_COUNTED
+    )
+    first = next(counted, None)
     if first is None or first.mould is None:
         return None
     hour = instant(first.received_at).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
@@ -192,6 +201,15 @@ def _siblings(store: RecordStore, product: str, entries: Sequence[Entry]) -> Sib
         failed=sum(row.failed for row in rows),
         review=sum(row.review for row in rows),
     )
+
+
+def _moved(moment: datetime, by: timedelta) -> datetime:
+    """Later or earlier, as far as the calendar goes: whoever says the year 1 is not traced less."""
+    try:
+        return moment.astimezone(UTC) + by
+    except OverflowError:
+        end = datetime.max.replace(tzinfo=UTC)
+        return end if by > timedelta() else datetime.min.replace(tzinfo=UTC)
 
 
 def _written(moment: datetime) -> str:

@@ -8,11 +8,13 @@ the same fields and one file called `image`.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import json
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
@@ -64,8 +66,8 @@ async def admit(request: Request, server: Server) -> Arrival:
         RequestError: a field is missing, unknown, given twice or has no meaning.
         SerialError: the serial does not fit the product's format.
     """
-    key = _idempotency_key(request)
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    key = idempotency_key(request)
+    content_type = content_type_of(request)
     if "content-encoding" in request.headers:
         raise UnsupportedImage(
             "the body has a Content-Encoding", remedy="Send the file as it is, not compressed."
@@ -102,28 +104,59 @@ async def admit(request: Request, server: Server) -> Arrival:
     )
 
 
-async def read_json(request: Request, model: type[Body]) -> Body:
+async def read_json(request: Request, model: type[Body], *, limit: int = JSON_LIMIT_BYTES) -> Body:
     """The small JSON body of a request.
-
-    FastAPI would read a body of any length before it asked anybody.
 
     Raises:
         HTTPException: 415 when it is not declared as JSON, which a form on a web page elsewhere
-            cannot do unasked; 413 when it is longer than JSON_LIMIT_BYTES.
-        RequestError: it does not have the form of `model`.
+            cannot do unasked; 413 when it is longer than `limit` bytes.
+        RequestError: it does not have the form of `model`, or says a field twice.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
+    if content_type_of(request) != "application/json":
         raise HTTPException(415)
+    body = await read_body(request, limit)
+    with contextlib.suppress(ValueError, RecursionError):  # the model says better what is wrong
+        json_of(body)
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise refused(error) from error
+
+
+def json_of(body: bytes) -> Any:
+    """What a JSON text says.
+
+    Raises:
+        RequestError: an object says a field twice; parsers differ in which one they take.
+        ValueError, RecursionError: it is no JSON.
+    """
+    return json.loads(body, object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    for name, count in Counter(name for name, _ in pairs).items():
+        if count > 1:
+            raise RequestError(f"`{name[:80]}` comes {count} times", remedy="Send it once.")
+    return dict(pairs)
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The body of a request. FastAPI would read any length before it asked anybody.
+
+    Raises:
+        HTTPException: 413 when it is longer than `limit` bytes; the rest is not read.
+    """
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > JSON_LIMIT_BYTES:
+        if len(body) > limit:
             raise HTTPException(413, headers={"Connection": "close"})
-    try:
-        return model.model_validate_json(bytes(body))
-    except ValidationError as error:
-        raise _refused(error) from error
+    return bytes(body)
+
+
+def content_type_of(request: Request) -> str:
+    """The media type of a body, without its parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def fields_of(pairs: Iterable[tuple[str, str]]) -> InspectionFields:
@@ -137,14 +170,17 @@ def fields_of(pairs: Iterable[tuple[str, str]]) -> InspectionFields:
     try:
         return InspectionFields.model_validate(dict(pairs))
     except ValidationError as error:
-        raise _refused(error) from error
+        raise refused(error) from error
 
 
-def _refused(error: ValidationError) -> RequestError:
+def refused(error: ValidationError) -> RequestError:
+    """What a body or field is refused with: the first thing that is wrong with it."""
     first = error.errors(include_url=False)[0]
     name = ".".join(str(step) for step in first["loc"])
     if first["type"] == "missing":
         return RequestError(f"`{name}` is missing", remedy=f"Send `{name}`.")
+    if first["type"] == "extra_forbidden":
+        return RequestError(f"there is no field `{name}`", remedy="/docs shows those of this call.")
     said = str(first["msg"]).removeprefix("Value error, ")
     return RequestError(f"`{name}`: {said}" if name else f"the body: {said}")
 
@@ -174,7 +210,12 @@ def _understood(server: Server, pairs: Iterable[tuple[str, str]], key: str) -> I
     return InspectionRequest(**values, idempotency_key=key)
 
 
-def _idempotency_key(request: Request) -> str:
+def idempotency_key(request: Request) -> str:
+    """The one Idempotency-Key of a request.
+
+    Raises:
+        KeyMissing: there is none. RequestError: there is more than one.
+    """
     keys = [key.strip() for key in request.headers.getlist("idempotency-key")]
     if not any(keys):
         raise KeyMissing("there is no Idempotency-Key header")

@@ -17,13 +17,7 @@ from typing import TYPE_CHECKING
 from anyio import to_thread
 from fastapi import Depends, FastAPI
 
-from inspection.engines.openvino import OpenVinoEngine
-from inspection.errors import (
-    ConfigurationError,
-    EngineError,
-    NoPromotedModel,
-)
-from inspection.golden import self_test
+from inspection.errors import ConfigurationError, NoPromotedModel
 from inspection.pipeline import Line
 from inspection.registry import Registry
 from inspection.stores.files import FileImageStore
@@ -32,15 +26,32 @@ from inspection.stores.places import images_dir, records_url
 from inspection.stores.sql import open_records
 from serving import problems
 from serving.auth import allow, check_exposure
-from serving.batching import BatchingEngine
+from serving.checkpoints import CheckpointKeeper
+from serving.cursors import KEY, Cursors
 from serving.envelope import Envelope
+from serving.feed import Feed
 from serving.gate import Gate
 from serving.lines import Lines
 from serving.metrics import Metrics
 from serving.openapi import page
 from serving.openapi.document import build_document, parameters_known
-from serving.routes import health, images, inspections, models, parts
+from serving.routes import (
+    counting,
+    exports,
+    feeding,
+    health,
+    holds,
+    images,
+    inspections,
+    models,
+    part_statements,
+    parts,
+    process,
+    reviews,
+    view_sets,
+)
 from serving.state import Server
+from serving.warming import warm_engine
 from serving.web import pages
 
 if TYPE_CHECKING:
@@ -71,6 +82,7 @@ def create_app(settings: Settings, *, make_engine: MakeEngine | None = None) -> 
         try:
             yield
         finally:
+            await app.state.server.feed.closed()
             await to_thread.run_sync(opened.__exit__, None, None, None)
 
     app = FastAPI(
@@ -83,11 +95,12 @@ def create_app(settings: Settings, *, make_engine: MakeEngine | None = None) -> 
         generate_unique_id_function=lambda route: route.name,
     )
     known = [Depends(parameters_known)]
-    app.include_router(inspections.router, dependencies=known)
-    app.include_router(images.router, dependencies=known)
-    app.include_router(parts.router, dependencies=known)
-    app.include_router(models.router, dependencies=known)
-    app.include_router(health.router, dependencies=known)
+    # In the order of the document; of two paths that fit a request the first one is taken.
+    for each in (
+        *(inspections, exports, counting, reviews, view_sets, images, part_statements, parts),
+        *(holds, process, feeding, models, health),
+    ):
+        app.include_router(each.router, dependencies=known)
     app.state.document = build_document(app)
     app.include_router(page.router)
     app.include_router(
@@ -150,52 +163,24 @@ def open_server(settings: Settings, *, make_engine: MakeEngine | None = None) ->
         workers = ThreadPoolExecutor(settings.server.workers, thread_name_prefix="inspect")
         stack.callback(workers.shutdown)
         lines.watch()
+        keeper = None
+        if settings.checkpoints.every_s:
+            keeper = CheckpointKeeper(settings, url, records.newest)
+            stack.callback(keeper.close)
+            keeper.start()
         server = Server(
             settings=settings,
             images=files,
             records=records,
+            cursors=Cursors(records.secret(KEY)),
+            checkpoints=keeper,
             keys=keys,
             registry=registry,
             lines=lines,
             workers=workers,
             gate=Gate(longest_queue=settings.server.queue),
             metrics=metrics,
+            feed=Feed(records),
         )
         metrics.watch(server)
         yield server
-
-
-def warm_engine(
-    package: ModelPackage, settings: Settings, *, ran: Callable[[int], None] | None = None
-) -> Engine:
-    """The engine of a package, batching, every batch size run once, its golden images answered.
-
-    Args:
-        package: verified.
-        settings: threads, batches, and when a run counts as hung.
-        ran: told how many images each run had.
-
-    Raises:
-        EngineError: the network cannot be loaded or run, or its answer does not fit the package or
-            is not what it was when the package was measured.
-    """
-    recipe = package.recipe
-    engine = BatchingEngine(
-        OpenVinoEngine.for_package(package, threads=settings.engine.threads),
-        max_batch=settings.engine.max_batch,
-        stuck_s=settings.engine.stuck_s,
-        ran=ran,
-    )
-    try:
-        prediction = engine.warm_up((recipe.channels, *recipe.input_size_px))
-        if len(prediction.scores) != len(recipe.classes):
-            raise EngineError(
-                f"the network of {package.reference} gives {len(prediction.scores)} scores; "
-                f"its recipe names {len(recipe.classes)} classes"
-            )
-        if not self_test(package, engine):
-            log.warning("no golden images", extra={"model": package.reference})
-    except BaseException:
-        engine.close()
-        raise
-    return engine

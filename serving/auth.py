@@ -4,9 +4,9 @@
     keys active    ->  every call needs one whose scope reaches so far
 
     scope     may
-    station   post inspections, and read what it posted
-    mes       read everything
-    qa        read everything, and review
+    station   post inspections, views and events, and read what it posted
+    mes       read everything, and report events, components and process values
+    qa        read everything, review, hold and release, name parts
     admin     everything
 
 The key comes as `Authorization: Bearer KEY`. A browser asks its user for a name and a password
@@ -32,10 +32,12 @@ from serving.state import server_of
 if TYPE_CHECKING:
     from serving.state import KeyStore
 
-Act = Literal["post", "read", "read-own", "review"]
+Act = Literal["post", "report", "supply", "read", "read-own", "review"]
 
 SCOPES: Final[dict[Act, frozenset[str]]] = {
     "post": frozenset({"station", "admin"}),
+    "report": frozenset({"station", "mes", "admin"}),
+    "supply": frozenset({"mes", "admin"}),
     "read-own": frozenset({"station", "mes", "qa", "admin"}),
     "read": frozenset({"mes", "qa", "admin"}),
     "review": frozenset({"qa", "admin"}),
@@ -56,7 +58,7 @@ class Principal:
 
     @property
     def name(self) -> str:
-        """The name that goes into a review."""
+        """The name that goes into a review, or into whatever else is added."""
         return self.key or LOCAL
 
     def may(self, act: Act) -> bool:
@@ -71,8 +73,8 @@ class Principal:
         """
         if not self.may("read") and principal != self.key:
             raise ScopeMissing(
-                f"the key {self.name!r} has scope {self.scope}: it reads what it posted, "
-                "and another posted this"
+                f"the key {self.name!r} has scope {self.scope}: it reads and fills what it posted "
+                "or opened, and this is another's"
             )
 
 
@@ -92,6 +94,8 @@ def allow(act: Act) -> Callable[[Request], Principal]:
 
 
 Poster = Annotated[Principal, Depends(allow("post"))]
+Reporter = Annotated[Principal, Depends(allow("report"))]
+Supplier = Annotated[Principal, Depends(allow("supply"))]
 Reader = Annotated[Principal, Depends(allow("read"))]
 OwnReader = Annotated[Principal, Depends(allow("read-own"))]
 Reviewer = Annotated[Principal, Depends(allow("review"))]

@@ -23,6 +23,7 @@ import numpy as np
 
 from inspection.engine import Prediction
 from inspection.errors import EngineError
+from serving.standby import StandbyEngine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,6 +87,16 @@ class BatchingEngine:
     def complaint(self) -> str | None:
         """Why it is of no use any more, in words; None while it is well."""
         return "its engine has stopped" if self._closing else self._hung()
+
+    @property
+    def away(self) -> str | None:
+        """Why what it runs on another server is not there; None while it is, or runs here."""
+        return self._engine.away if isinstance(self._engine, StandbyEngine) else None
+
+    @property
+    def unable(self) -> str | None:
+        """Why nothing can be judged, though waiting may help; None while something judges."""
+        return self._engine.complaint if isinstance(self._engine, StandbyEngine) else None
 
     def _hung(self) -> str | None:
         since = self._running_since

@@ -8,7 +8,7 @@ import errno
 import signal
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import uvicorn
@@ -147,8 +147,17 @@ def web_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     )
 
 
-class _Announcing(uvicorn.Server):
-    """uvicorn's server, which says where it is when it takes connections."""
+class WebServer(uvicorn.Server):
+    """uvicorn's server, which lets streams end before it waits for what is being worked on."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        app: Any = self.config.app
+        app.state.server.feed.stop()
+        await super().shutdown(sockets=sockets)
+
+
+class _Announcing(WebServer):
+    """Says where it is when it takes connections."""
 
     def __init__(self, config: uvicorn.Config, address: str) -> None:
         super().__init__(config)
@@ -163,8 +172,10 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     app = create_app(settings)
     server = _Announcing(web_config(app, settings), address_of(listener))
     # Entered here and not by uvicorn, so that what goes wrong comes out as the error that it is.
-    async with app.router.lifespan_context(app):
-        with _own_signals():
+    with contextlib.ExitStack() as until_closed:
+        async with app.router.lifespan_context(app):
+            # A second request to stop does not cut short what the first one began.
+            until_closed.enter_context(_own_signals())
             await server.serve(sockets=[listener])
 
 

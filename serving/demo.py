@@ -183,9 +183,12 @@ def _decide(console: Console, client: httpx.Client, answers: list[dict[str, Any]
         console.print("No part was sent to review in this run.")
         return
     chosen = open_reviews[0]
+    seen = client.get(f"/v1/inspections/{chosen['id']}")
+    _check(seen)
     response = client.post(
         f"/v1/inspections/{chosen['id']}/reviews",
         json={"disposition": "fail", "reason": "demonstration: dark region confirmed by eye"},
+        headers={"If-Match": seen.headers["ETag"]},
     )
     _check(response)
     part = _get(client, f"/v1/parts/{PRODUCT}/{chosen['serial']}")

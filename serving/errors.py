@@ -5,7 +5,9 @@ InspectionError
 │   ├── NotAllowed
 │   │   ├── KeyRequired        no access key, or none that is valid
 │   │   └── ScopeMissing       a valid key, but not for this
-│   └── BodyTooSlow            the body did not come in its time
+│   ├── BodyTooSlow            the body did not come in its time
+│   ├── MatchMissing           a decision that does not say what it is based on
+│   └── FileErased             an image that was deleted under a rule of retention
 ├── Overloaded                 the answer would come too late: not begun
 ├── DeadlinePassed             it became too late before work began
 └── ServerUnreachable          the client got no answer in its tries
@@ -42,6 +44,22 @@ class BodyTooSlow(InputError):
 
     code = "body-too-slow"
     default_remedy = "Send it again; look at the network between station and server."
+
+
+class MatchMissing(InputError):
+    """A review came without If-Match."""
+
+    code = "if-match-missing"
+    default_remedy = (
+        "Read the inspection, and send its ETag as If-Match; `If-Match: *` decides unseen."
+    )
+
+
+class FileErased(InputError):
+    """The file was deleted on purpose; its digest and proof stay."""
+
+    code = "file-erased"
+    default_remedy = "Use the record: digest, verdict and findings are still there and proven."
 
 
 class Overloaded(InspectionError):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-SERIAL: Final = "KN42A00016"
-TRACE_ID: Final = "06AF-JB08-0ETGW"
+from serving.statement_examples import HOLD, SERIAL, TRACE_ID, VIEW_SET
+
 INSPECTION_ID: Final = "0199d3f0-52e7-7c3a-9f6e-0c6b1d2e3f40"
-_REVIEW_ID: Final = "0199d3f4-1b02-7a11-8d21-5a6b7c8d9e0f"
+REVIEW_ID: Final = "0199d3f4-1b02-7a11-8d21-5a6b7c8d9e0f"
 _PLACE: Final = f"/v1/inspections/{INSPECTION_ID}"
 _DIGESTS: Final = ["9c1e" * 16, "5b0d" * 16, "e3a7" * 16, "47f2" * 16, "0d86" * 16, "b1c5" * 16]
 
-INSPECTION: Final[dict[str, Any]] = {
+RECORDED: Final[dict[str, Any]] = {
     "id": INSPECTION_ID,
     "trace_id": TRACE_ID,
     "serial": SERIAL,
@@ -44,6 +44,10 @@ INSPECTION: Final[dict[str, Any]] = {
     "captured_at": "2026-11-21T10:00:00.000Z",
     "received_at": "2026-11-21T10:00:00.412Z",
     "timings_ms": {"decode": 1.412, "prepare": 0.807, "infer": 6.934, "store": 2.115},
+    "view_set": None,
+    "view": None,
+    "views": [],
+    "engine": "OpenVINO 2026.4 CPU f32, batches up to 8",
     "links": {
         "self": _PLACE,
         "image": f"{_PLACE}/image",
@@ -53,13 +57,15 @@ INSPECTION: Final[dict[str, Any]] = {
     },
 }
 
+INSPECTION: Final[dict[str, Any]] = {**RECORDED, "holds": [HOLD]}
+
 REVIEW_REQUEST: Final[dict[str, Any]] = {
     "disposition": "pass",
     "reason": "surface mark, not shrinkage: seen under the microscope",
 }
 
 REVIEW: Final[dict[str, Any]] = {
-    "id": _REVIEW_ID,
+    "id": REVIEW_ID,
     "inspection_id": INSPECTION_ID,
     **REVIEW_REQUEST,
     "reviewer": "kim",
@@ -68,19 +74,17 @@ REVIEW: Final[dict[str, Any]] = {
 
 INSPECTION_DETAIL: Final[dict[str, Any]] = {**INSPECTION, "reviews": [REVIEW]}
 
-INSPECTION_LIST: Final[dict[str, Any]] = {"items": [INSPECTION], "next_cursor": None}
+INSPECTION_LIST: Final[dict[str, Any]] = {
+    "items": [INSPECTION],
+    "next_cursor": None,
+    "truncated": False,
+}
 
-PART: Final[dict[str, Any]] = {
-    "product": "KN-42",
-    "part": SERIAL,
-    "serial": SERIAL,
-    "in_force": {
-        "disposition": "pass",
-        "inspection_id": INSPECTION_ID,
-        "review_id": _REVIEW_ID,
-        "why": f"decided by kim: {REVIEW_REQUEST['reason']}",
-    },
-    "inspections": [INSPECTION_DETAIL],
+VIEW_SET_STATE: Final[dict[str, Any]] = {
+    "opened": VIEW_SET,
+    "views": [{**RECORDED, "attempt": None, "view_set": VIEW_SET["id"], "view": "front"}],
+    "missing": ["side"],
+    "closed": None,
 }
 
 MODELS: Final[dict[str, Any]] = {

@@ -43,7 +43,9 @@ def complaint_of(line: Judge) -> str | None:
     """Why nothing can be judged with it now, in words; None while it is well."""
     if not isinstance(line, Line):
         return str(line)
-    return line.engine.complaint if isinstance(line.engine, BatchingEngine) else None
+    if not isinstance(line.engine, BatchingEngine):
+        return None
+    return line.engine.complaint or line.engine.unable
 
 
 class Lines(Mapping[str, "Line | InspectionError"]):
@@ -231,7 +233,8 @@ class Lines(Mapping[str, "Line | InspectionError"]):
         for product, line in list(self._at_work.items()):
             if not isinstance(line, Line) or not isinstance(line.engine, BatchingEngine):
                 continue
-            if (complaint := complaint_of(line)) is None:
+            # One that is away comes back by itself; what has stopped or hangs does not.
+            if (complaint := line.engine.complaint) is None:
                 continue
             log.error("engine replaced", extra={"product": product, "detail": complaint})
             line.engine.abandon(complaint)

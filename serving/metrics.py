@@ -158,6 +158,24 @@ class _State:
             [((product,), novel) for product, _, novel in ratios],
         )
         yield from self._disk()
+        yield from self._checkpoints()
+
+    def _checkpoints(self) -> Iterator[Metric]:
+        keeper = self._server.checkpoints
+        if keeper is None:
+            return
+        yield _gauge(
+            "inspection_checkpoint_records",
+            "Records that the last signed checkpoint covers.",
+            (),
+            [((), float(keeper.size or 0))],
+        )
+        yield _gauge(
+            "inspection_witness_ready",
+            "Whether a witness has the last checkpoint.",
+            ("witness",),
+            [((name,), float(name not in keeper.failing)) for name in keeper.witnesses],
+        )
 
     def _products(self) -> Iterator[Metric]:
         info, bounds, ready = [], [], []

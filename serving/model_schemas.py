@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from inspection.serials import Check as SerialCheck
 from serving import examples
 
 
@@ -53,7 +54,7 @@ class SerialFormat(_Wire):
 
     length: int
     alphabet: str
-    check: Literal["iso7064", "none"]
+    check: SerialCheck
 
 
 class LoadedModel(_Wire):

@@ -23,7 +23,9 @@ from inspection import errors as e
 from serving.errors import (
     BodyTooSlow,
     DeadlinePassed,
+    FileErased,
     KeyRequired,
+    MatchMissing,
     Overloaded,
     ScopeMissing,
     ServerUnreachable,
@@ -92,6 +94,8 @@ KINDS: Final[Mapping[type[e.InspectionError], Kind]] = {
     e.EngineAway: Kind(status=503, title="The engine is away"),
     e.RecordError: Kind(status=503, title="The record could not be made durable"),
     e.RecordsDamaged: Kind(status=500, title="The records do not agree with themselves"),
+    MatchMissing: Kind(status=428, title="Nobody knows what was seen"),
+    FileErased: Kind(status=410, title="The file was deleted on purpose"),
     BodyTooSlow: Kind(status=408, title="The body came too slowly"),
     Overloaded: Kind(status=429, title="Too much work waits"),
     DeadlinePassed: Kind(status=504, title="The deadline passed"),
@@ -153,9 +157,9 @@ class Problem:
             "code": self.code,
             "remedy": self.remedy,
         }
-        return Response(
-            json.dumps(body, ensure_ascii=False), self.status, headers, media_type=MEDIA_TYPE
-        )
+        # Half of a surrogate pair, which JSON can say and UTF-8 cannot, stays the escape it was.
+        text = json.dumps(body, ensure_ascii=False).encode("utf-8", "backslashreplace")
+        return Response(text, self.status, headers, media_type=MEDIA_TYPE)
 
 
 def kind_of(error: e.InspectionError) -> Kind:

@@ -1,63 +1,45 @@
-"""What goes over the wire: requests and answers, with the examples that the document shows."""
+"""Inspections and reviews over the wire: requests and answers, with the document's examples.
+
+    InspectionFields, ReviewFields, ListQuery     what a caller sends
+    Recorded < Inspection < InspectionDetail      as recorded; with holds; with reviews
+    Problem                                       a refusal
+
+`part_schemas.py` has parts, `statement_schemas.py` what else is said of them, `feed_schemas.py`
+changes and counts, `model_schemas.py` what judges. None of them needs the web framework.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
-from inspection.record import AttemptReason, InForce, InspectionRecord, ReviewRecord
+from inspection.events import Hold as HoldRecord
+from inspection.record import AttemptReason, InspectionRecord, ReviewRecord
+from inspection.store import ViewSetState as ViewSetRecord
 from inspection.verdict import Disposition
 from serving import examples
-
-_INSTANT = re.compile(
-    r"(\d{4}-\d{2}-\d{2})[Tt ](\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?)(Z|z|[+\- ]\d{2}:\d{2})", re.ASCII
+from serving.statement_examples import SERIAL
+from serving.statement_schemas import Hold, ViewSet
+from serving.wire import (
+    Instant,
+    Mark,
+    Name,
+    Optional,
+    OptionalInstant,
+    OptionalMark,
+    Wire,
+    Words,
+    empty_is_absent,
 )
-
-
-def normalised_instant(text: str) -> str:
-    """An RFC 3339 time with its zone, as UTC with milliseconds and a `Z`.
-
-    Raises:
-        ValueError: it is none, or has no zone.
-    """
-    found = _INSTANT.fullmatch(text.strip())
-    if found is None:
-        raise ValueError("a time is written 2026-11-21T10:00:00.000+09:00 or ...Z, with its zone")
-    day, clock, zone = found.groups()
-    # A `+` that nobody escaped arrives as a blank; in this place it can mean nothing else.
-    moment = datetime.fromisoformat(f"{day}T{clock[:15]}{zone.upper().replace(' ', '+')}")
-    try:
-        utc = moment.astimezone(UTC)
-    except OverflowError as error:
-        raise ValueError("in UTC that is before the year 1 or after the year 9999") from error
-    return utc.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _empty_is_absent(value: object) -> object:
-    return None if isinstance(value, str) and not value.strip() else value
-
-
-Instant = Annotated[
-    str, AfterValidator(normalised_instant), Field(json_schema_extra={"format": "date-time"})
-]
-Name = Annotated[str, Field(min_length=1, max_length=200)]
-Optional = Annotated[Name | None, BeforeValidator(_empty_is_absent)]
-
-
-class _Wire(BaseModel):
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
-
 
 # --- requests --------------------------------------------------------------------------------
 
 
-class InspectionFields(_Wire):
+class InspectionFields(Wire):
     """What a station says about the image it sends."""
 
     station: Name = Field(description="who sends it", examples=["xray-1"])
@@ -65,56 +47,75 @@ class InspectionFields(_Wire):
     capture_id: Name = Field(
         description="the station's own name of this capture; unique for ever", examples=["c-000017"]
     )
-    serial: Optional = Field(
+    serial: OptionalMark = Field(
         None,
         description="the mark as read; leave it out when it could not be read: the part is judged "
         "under a provisional identity and is never a pass",
-        examples=[examples.SERIAL],
+        examples=[SERIAL],
     )
-    captured_at: Annotated[Instant | None, BeforeValidator(_empty_is_absent)] = Field(
+    captured_at: OptionalInstant = Field(
         None, description="by the station's clock, with a zone", examples=["2026-11-21T10:00:00Z"]
     )
     lot: Optional = Field(None, examples=["L-2026-47"])
     machine: Optional = Field(None, examples=["LP-3"])
     mould: Optional = Field(None, examples=["M-12"])
     cavity: Optional = Field(None, examples=["2"])
-    reason: Annotated[AttemptReason | None, BeforeValidator(_empty_is_absent)] = Field(
+    reason: Annotated[AttemptReason | None, BeforeValidator(empty_is_absent)] = Field(
         None,
         description="why this capture was made; when absent `first`, or `recheck` of a known part",
     )
+    view_set: Optional = Field(
+        None, description="`id` of the open set of views that this image belongs to"
+    )
+    view: Optional = Field(
+        None, description="which of the set's views it shows; comes with `view_set`"
+    )
 
 
-class ReviewFields(_Wire):
+class ReviewFields(Wire):
     """A person's decision."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.REVIEW_REQUEST]})
 
     disposition: Literal["pass", "fail"]
-    reason: str = Field(min_length=1, max_length=2000, description="in the person's words")
+    reason: Words = Field(description="in the person's words")
 
 
-class ListQuery(_Wire):
-    """Which inspections to list, newest first."""
+class FilterQuery(Wire):
+    """Which inspections; what is left out does not restrict."""
 
-    serial: Name | None = None
+    serial: Mark | None = None
     station: Name | None = None
     product: Name | None = None
     lot: Name | None = None
     machine: Name | None = None
     mould: Name | None = None
     disposition: Disposition | None = None
+    class_: Name | None = Field(None, alias="class", description="with a finding of this class")
+    reason: AttemptReason | None = Field(None, description="why the capture was made")
     from_: Instant | None = Field(None, alias="from", description="received at or after")
     to: Instant | None = Field(None, description="received before")
+
+
+class ListQuery(FilterQuery):
+    """Which inspections to list, newest first."""
+
     limit: int = Field(50, ge=1, le=1000)
     cursor: str | None = Field(
         None, max_length=200, description="`next_cursor` of the page before, with the same filters"
     )
 
 
+class ExportQuery(FilterQuery):
+    """Which inspections to write out, newest first."""
+
+    format: Literal["csv", "ndjson"] = "ndjson"
+
+
 # --- answers ---------------------------------------------------------------------------------
 
 
-class Box(_Wire):
+class Box(Wire):
     """A rectangle in image pixels; `left` and `top` count from 0."""
 
     left: int
@@ -123,7 +124,7 @@ class Box(_Wire):
     height: int
 
 
-class Finding(_Wire):
+class Finding(Wire):
     """A defect class that stands in the way of a pass, and where."""
 
     class_: str = Field(alias="class")
@@ -131,14 +132,14 @@ class Finding(_Wire):
     box: Box
 
 
-class Reason(_Wire):
+class Reason(Wire):
     """Why the disposition is what it is: a stable code, and a sentence."""
 
     code: str
     detail: str
 
 
-class Model(_Wire):
+class Model(Wire):
     """A model package: its name, version, and the SHA-256 of its document."""
 
     name: str
@@ -146,7 +147,7 @@ class Model(_Wire):
     digest: str
 
 
-class Recipe(_Wire):
+class Recipe(Wire):
     """The recipe that it was judged by."""
 
     product: str
@@ -154,7 +155,7 @@ class Recipe(_Wire):
     digest: str
 
 
-class Links(_Wire):
+class Links(Wire):
     """Where to go on."""
 
     self: str
@@ -164,7 +165,7 @@ class Links(_Wire):
     trace: str
 
 
-class Review(_Wire):
+class Review(Wire):
     """A person's decision on an inspection."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.REVIEW]})
@@ -182,10 +183,16 @@ class Review(_Wire):
         return cls(**asdict(record))
 
 
-class Inspection(_Wire):
-    """One inspection as it stands in the records."""
+class ViewReference(Wire):
+    """One view of a part, in the inspection that sums its views up; nulls where it is missing."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.INSPECTION]})
+    view: str
+    inspection_id: str | None
+    disposition: Disposition | None
+
+
+class Recorded(Wire):
+    """One inspection as it stands in the records."""
 
     id: str
     trace_id: str
@@ -211,10 +218,14 @@ class Inspection(_Wire):
     captured_at: str | None
     received_at: str
     timings_ms: dict[str, float]
+    view_set: str | None = Field(description="the set of views that it belongs to, or closes")
+    view: str | None = Field(description="set when this is one view of several: it settles nothing")
+    views: list[ViewReference] = Field(description="of the inspection that closes a set")
+    engine: str | None = Field(description="what ran the network")
     links: Links
 
     @classmethod
-    def of(cls, record: InspectionRecord, **more: Any) -> Inspection:
+    def of(cls, record: InspectionRecord, **more: Any) -> Self:
         """The wire form of a record; of a subclass with `more`."""
         return cls(
             **{name: getattr(record, name) for name in _COPIED},
@@ -232,16 +243,29 @@ class Inspection(_Wire):
             reasons=[Reason(code=each.code, detail=each.detail) for each in record.reasons],
             model=Model(**asdict(record.model)),
             recipe=Recipe(**asdict(record.recipe)),
+            views=[ViewReference(**asdict(each)) for each in record.views],
             links=links_of(record),
             **more,
         )
 
 
-_COPIED = tuple(
-    name
-    for name in Inspection.model_fields
-    if name not in ("probability", "timings_ms", "findings", "reasons", "model", "recipe", "links")
+_MADE = frozenset(
+    {"probability", "timings_ms", "findings", "reasons", "model", "recipe", "views", "links"}
 )
+_COPIED = tuple(name for name in Recorded.model_fields if name not in _MADE)
+
+
+class Inspection(Recorded):
+    """One inspection, and the holds that stand now on its part, lot or mould."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.INSPECTION]})
+
+    holds: list[Hold]
+
+    @classmethod
+    def with_holds(cls, record: InspectionRecord, holds: Iterable[HoldRecord], **more: Any) -> Self:
+        """The wire form of a record with the holds that stand on it."""
+        return cls.of(record, holds=[Hold.of(each) for each in holds], **more)
 
 
 class InspectionDetail(Inspection):
@@ -253,65 +277,48 @@ class InspectionDetail(Inspection):
 
     @classmethod
     def with_reviews(
-        cls, record: InspectionRecord, reviews: Iterable[ReviewRecord]
-    ) -> InspectionDetail:
-        """The wire form of a record and its reviews."""
-        done = cls.of(record, reviews=[Review.of(each) for each in reviews])
-        assert isinstance(done, InspectionDetail)  # noqa: S101  `of` builds its own class
-        return done
+        cls,
+        record: InspectionRecord,
+        reviews: Iterable[ReviewRecord],
+        holds: Iterable[HoldRecord],
+    ) -> Self:
+        """The wire form of a record, its reviews and the holds on it."""
+        return cls.with_holds(record, holds, reviews=[Review.of(each) for each in reviews])
 
 
-class InspectionList(_Wire):
-    """One page, newest first. `next_cursor` is null on the last one."""
+class InspectionList(Wire):
+    """One page, newest first. `next_cursor` is null on the last one.
+
+    `truncated`: the search stopped at its budget, so this page may hold fewer than `limit`, even
+    none; there may be more, and `next_cursor` goes on from there.
+    """
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.INSPECTION_LIST]})
 
     items: list[Inspection]
     next_cursor: str | None
+    truncated: bool
 
 
-class Standing(_Wire):
-    """The disposition in force for a part, and what it rests on."""
+class ViewSetState(Wire):
+    """A set of views: how it was opened, its views so far, and the inspection that closed it."""
 
-    disposition: Disposition
-    inspection_id: str
-    review_id: str | None
-    why: str
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.VIEW_SET_STATE]})
 
-
-class Part(_Wire):
-    """A part's whole history, oldest first, and what is in force."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.PART]})
-
-    product: str
-    part: str
-    serial: str | None
-    in_force: Standing | None = Field(description="null while nothing that counts was recorded")
-    inspections: list[InspectionDetail]
+    opened: ViewSet
+    views: list[Recorded]
+    missing: list[str] = Field(description="views that have not come")
+    closed: Recorded | None = Field(description="null while the set is open")
 
     @classmethod
-    def of(
-        cls,
-        product: str,
-        part: str,
-        entries: Sequence[InspectionRecord | ReviewRecord],
-        in_force: InForce | None,
-    ) -> Part:
-        """The wire form of a part's records."""
-        reviews = [each for each in entries if isinstance(each, ReviewRecord)]
-        inspections = [each for each in entries if isinstance(each, InspectionRecord)]
+    def of(cls, state: ViewSetRecord) -> Self:
+        """The wire form of a set's state."""
+        there = {each.view for each in state.views}
         return cls(
-            product=product,
-            part=part,
-            serial=next((each.serial for each in inspections), None),
-            in_force=Standing(**asdict(in_force)) if in_force else None,
-            inspections=[
-                InspectionDetail.with_reviews(
-                    each, (review for review in reviews if review.inspection_id == each.id)
-                )
-                for each in inspections
-            ],
+            opened=ViewSet.of(state.opened),
+            views=[Recorded.of(each) for each in state.views],
+            missing=[view for view in state.opened.views if view not in there],
+            closed=Recorded.of(state.closed) if state.closed else None,
         )
 
 
@@ -327,7 +334,7 @@ def links_of(record: InspectionRecord) -> Links:
     )
 
 
-class Problem(_Wire):
+class Problem(Wire):
     """A refusal, after RFC 9457."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.PROBLEM]})

@@ -32,8 +32,9 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from inspection.errors import ConfigurationError
+from inspection.errors import ConfigurationError, InspectionError
 from inspection.frame import DecodeLimits
+from inspection.witnesses import parse_witness
 
 PREFIX: Final = "INSPECTION_"
 NESTING: Final = "__"
@@ -90,6 +91,13 @@ class EngineSettings(_Section):
     fallback: Literal["none", "openvino", "torch"] = Field(
         "none", description="what judges while Triton is away; none refuses with 503"
     )
+    device: Literal["cpu", "cuda"] | None = Field(None, description="where; the best that is there")
+    precision: Literal["package", "f16", "bf16"] = Field(
+        "package", description="another arithmetic than the limits were fitted in, for torch"
+    )
+    tensorrt_cache: Path | None = Field(
+        None, description="where TensorRT keeps what it builds, for onnxruntime on CUDA"
+    )
     threads: int | None = Field(None, ge=1, description="cores for the engine; its own choice")
     max_batch: int = Field(8, ge=1, le=256, description="images in one run of the network")
     stuck_s: float = Field(
@@ -111,6 +119,40 @@ class EngineSettings(_Section):
         return self
 
 
+class CheckpointSettings(_Section):
+    """How often the head of the records' hash tree is signed, and who witnesses it."""
+
+    every_s: float = Field(
+        0.0, ge=0, le=86_400, description="sign this often; 0 leaves it to `inspection checkpoint`"
+    )
+    every_records: int = Field(0, ge=0, description="and after so many records, if that is sooner")
+    witnesses: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="files elsewhere, or `URL VKEY` of witnesses"
+    )
+    key_file: Path | None = Field(
+        None, description="the signing key; checkpoint.key in the data folder when absent"
+    )
+
+    @field_validator("witnesses", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        """A variable holds a list as `FILE, URL VKEY`."""
+        if isinstance(value, str):
+            return tuple(each.strip() for each in value.split(",") if each.strip())
+        return value
+
+    @model_validator(mode="after")
+    def _whole(self) -> CheckpointSettings:
+        if not self.every_s and (self.every_records or self.witnesses):
+            raise ValueError("set `every_s`: without it the server makes no checkpoints")
+        for each in self.witnesses:
+            try:
+                parse_witness(each)
+            except InspectionError as error:
+                raise ValueError(str(error)) from error
+        return self
+
+
 class Settings(BaseSettings):
     """One server's settings. Building it reads nothing: `load_settings` looks outside."""
 
@@ -129,6 +171,7 @@ class Settings(BaseSettings):
     server: ServerSettings = ServerSettings()
     limits: LimitSettings = LimitSettings()
     engine: EngineSettings = EngineSettings()
+    checkpoints: CheckpointSettings = CheckpointSettings()
 
     @classmethod
     def settings_customise_sources(

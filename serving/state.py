@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from inspection.errors import SerialError
 from inspection.pipeline import Line
+from serving.checkpoints import CheckpointKeeper
+from serving.cursors import Cursors
+from serving.feed import Feed
 from serving.gate import Gate
 from serving.inflight import InFlightGuard
 from serving.lines import Lines
@@ -47,22 +50,28 @@ class Server:
     """One running server.
 
     Attributes:
+        cursors: makes and reads the cursors of lists and changes.
         lines: for each listed product what it is judged with now, or why it cannot be.
         workers: the threads that work on posted images.
         in_flight: the requests that they work on.
         gate: lets posted images in, or not.
         metrics: what is told of all this.
+        feed: where callers wait for changes.
+        checkpoints: signs the records' head now and then; None when that is not set.
     """
 
     settings: Settings
     images: ImageStore
     records: RecordStore
+    cursors: Cursors
     keys: KeyStore
     registry: Registry
     lines: Lines
     workers: ThreadPoolExecutor
     gate: Gate
     metrics: Metrics
+    feed: Feed
+    checkpoints: CheckpointKeeper | None = None
     in_flight: InFlightGuard = field(default_factory=InFlightGuard)
 
     def written_serial(self, text: str, product: str | None = None) -> str:

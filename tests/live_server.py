@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import httpx
-import uvicorn
 
 from inspection.registry import Registry
 from inspection.stores.files import FileImageStore
 from inspection.stores.places import images_dir
 from serving.app import create_app
-from serving.cli import web_config
+from serving.cli import WebServer, web_config
 from serving.settings import LimitSettings, ServerSettings, Settings
 from tests.spot_model import SERIALS, write_spot_package
 
@@ -62,6 +61,21 @@ class Live:
             content=image,
             headers=given | (headers or {}),
         )
+
+    def review(
+        self, inspection_id: str, *, headers: dict[str, str] | None = None, **fields: str
+    ) -> httpx.Response:
+        """Read an inspection, and decide on it as it was read."""
+        values = {"disposition": "pass", "reason": "seen", **fields}
+        place = f"/v1/inspections/{inspection_id}"
+        tag = self.http.get(place, headers=headers).headers.get("ETag", '"none"')
+        sent = {"If-Match": tag, **(headers or {})}
+        return self.http.post(f"{place}/reviews", json=values, headers=sent)
+
+    def add(self, place: str, key: str, *, headers: Any = None, **fields: Any) -> httpx.Response:
+        """POST a statement as JSON under a key."""
+        sent = {"Idempotency-Key": key, **(headers or {})}
+        return self.http.post(place, json=fields, headers=sent)
 
     def kept(self) -> tuple[int, frozenset[str]]:
         """How many inspections are on record, and every file that is kept."""
@@ -113,7 +127,7 @@ def running(settings: Settings, *, make_engine: MakeEngine | None = None) -> Ite
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     listener.listen(1)
-    web = uvicorn.Server(web_config(app, settings))
+    web = WebServer(web_config(app, settings))
     started, failures = threading.Event(), list[BaseException]()
 
     async def serve() -> None:

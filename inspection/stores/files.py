@@ -4,7 +4,8 @@
 
 A name that is there is a whole file: what a crash interrupts stays in `incoming/` and goes when
 the store is next opened. Nothing is ever overwritten with something else, because the name is the
-content.
+content. Whoever puts a file that is there already makes it young again, so that `remove`, which
+takes away old files only, never takes one that a new record is about to name.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class FileImageStore:
             raise RecordError(f"{self.root} was opened to read only")
         try:
             self._make_durable_folder(path.parent)
-            if not _settled(path, data):
+            while not _settled(path, data):
                 self._write(path, data)
             sync_folder(path.parent)
         except OSError as error:
@@ -100,6 +101,39 @@ class FileImageStore:
         if hashlib.sha256(data).hexdigest() != sha256:
             raise RecordsDamaged(f"the file of image {sha256} holds something else")
         return data
+
+    def remove(self, sha256: str, *, older_than: float) -> int:
+        """Take the file of this digest away, unless it was put again since.
+
+        Args:
+            sha256: of the file.
+            older_than: Unix time in seconds; a file that is younger stays.
+
+        Returns:
+            The bytes that it held; 0 when there is none, or it stays.
+
+        Raises:
+            RecordError: the disk refused, or the store is read-only.
+        """
+        path = self.path(sha256)
+        if self._read_only:
+            raise RecordError(f"{self.root} was opened to read only")
+        aside = self.root / INCOMING / f"{os.getpid()}-{os.urandom(8).hex()}"
+        try:
+            # Aside first: whoever puts it from now on does not find it, and writes it anew; whoever
+            # found it before has made it young before it looks whether it is still there.
+            path.rename(aside)
+            status = aside.stat()
+            if status.st_mtime >= older_than:
+                aside.replace(path)
+                sync_folder(path.parent)
+                return 0
+            aside.unlink()
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            raise _refused(error, path) from error
+        return status.st_size
 
     def path(self, sha256: str) -> Path:
         """Where the file of this digest is, or would be."""
@@ -158,10 +192,11 @@ def _settled(path: Path, data: bytes) -> bool:
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_size != len(data) or file.read() != data:
                 return False
+            os.utime(file.fileno())  # young again: see FileImageStore.remove
             os.fsync(file.fileno())  # whoever wrote it may not have come this far
+            return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False
-    return True
 
 
 def _make_folders(folder: Path) -> None:

@@ -1,31 +1,40 @@
 """Making the tables, and bringing them from one release to the next.
 
     empty file  ->  upgrade()  ->  current
-    older       ->  `inspection db upgrade`: copy, then upgrade()
+    older       ->  `inspection db upgrade`: a copy, proven against its tree
+                                             -> steps -> derived tables made anew   one transaction
     newer       ->  refused: a release that does not know a table must not write beside it
 
-The steps are Alembic's, in `migrations/`; Alembic is loaded only when there is a step to take.
+Steps change what the tables look like (`steps.py`); what is derived from the records is then made
+from the records by this release's own code, so that no step has to know how.
 """
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from sqlalchemy import column, inspect, select, table
 
 from inspection.errors import ConfigurationError, InputError, RecordError
-from inspection.stores.database import copy_database, database_path, open_engine, translated
+from inspection.stores.database import (
+    LOCK_WAIT_S,
+    database_at,
+    open_engine,
+    shown,
+    translated,
+)
+from inspection.stores.derived import rebuild_derived
+from inspection.stores.portable import copy_records, examine_records
 from inspection.stores.schema import REVISION
+from inspection.stores.steps import known_revisions, take_steps
 
 if TYPE_CHECKING:
-    from alembic.config import Config
+    from pathlib import Path
+
     from sqlalchemy import Connection
 
-SCRIPTS: Final = Path(__file__).parent / "migrations"
 _VERSIONS: Final = table("alembic_version", column("version_num"))
 
 State = Literal["empty", "current", "older", "newer", "foreign"]
@@ -62,12 +71,12 @@ def schema_status(url: str) -> SchemaStatus:
         InputError: there is no such file.
         RecordError: it cannot be read.
     """
-    path = database_path(url)
-    if not path.exists():
-        raise _no_records(path)
+    database = database_at(url)
+    if not database.exists():
+        raise _no_records(database.shown)
     engine = open_engine(url, read_only=True)
     try:
-        with translated(f"{path} cannot be read"), engine.begin() as connection:
+        with translated(f"{database.shown} cannot be read"), engine.begin() as connection:
             return _status(connection)
     finally:
         engine.dispose()
@@ -83,13 +92,14 @@ def ensure_schema(url: str, *, lock_wait_s: float) -> None:
     engine = open_engine(url, writing=True, lock_wait_s=lock_wait_s)
     try:
         with (
-            translated(f"{database_path(url)} cannot be opened"),
+            translated(f"{shown(url)} cannot be opened"),
             # Under the write lock: of two that start together, one makes the tables.
             engine.begin() as connection,
         ):
+            database_at(url).refuse_unfit(connection)
             status = _status(connection)
             if status.state == "empty":
-                _upgrade(connection)
+                take_steps(connection)
             else:
                 _refuse_unless_current(status, url)
     finally:
@@ -106,15 +116,16 @@ def require_current(url: str) -> None:
     """
     status = schema_status(url)
     if status.state == "empty":
-        raise _no_records(database_path(url))
+        raise _no_records(shown(url))
     _refuse_unless_current(status, url)
 
 
 def upgrade(url: str, backups: Path) -> Upgrade:
-    """Bring an older database to this release, after copying it to the folder `backups`.
+    """Bring older records to this release, after copying them to the folder `backups`.
 
     Raises:
         ConfigurationError: the database is newer than this release, or not ours.
+        RecordsDamaged: the records do not agree with their tree; they are as they were.
         RecordError: copy or upgrade failed; the database is as it was.
     """
     before = schema_status(url)
@@ -124,27 +135,46 @@ def upgrade(url: str, backups: Path) -> Upgrade:
         _refuse_unless_current(before, url)
     backup = None
     if before.state == "older":
-        try:
-            backups.mkdir(exist_ok=True)
-        except OSError as error:
-            raise RecordError(f"{backups} cannot be made: {error.strerror}") from error
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
-        backup = backups / f"records-{before.revision}-{stamp}.db"
-        copy_database(url, backup)
-    engine = open_engine(url, writing=True)
+        backup = _copy_of(url, backups, before)
+    return Upgrade(before=before, after=upgrade_tables(url), backup=backup)
+
+
+def upgrade_tables(url: str) -> SchemaStatus:
+    """Take the steps that are left and make the derived tables; no copy is made. All or nothing.
+
+    Raises:
+        RecordsDamaged: the records do not agree with their tree.
+        RecordError: a step failed.
+    """
+    engine = open_engine(url, writing=True, lock_wait_s=LOCK_WAIT_S)
     try:
         with translated("the upgrade failed"), engine.begin() as connection:
-            _upgrade(connection)
-            after = _status(connection)
+            before = _status(connection)
+            take_steps(connection)
+            if before.state == "older":
+                rebuild_derived(connection)
+            return _status(connection)
     finally:
         engine.dispose()
-    return Upgrade(before=before, after=after, backup=backup)
 
 
-def _no_records(path: Path) -> InputError:
+def _copy_of(url: str, backups: Path, status: SchemaStatus) -> Path:
+    try:
+        backups.mkdir(exist_ok=True)
+    except OSError as error:
+        raise RecordError(f"{backups} cannot be made: {error.strerror}") from error
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+    backup = backups / f"records-{status.revision}-{stamp}.db"
+    copy_records(url, backup)
+    # A copy that does not hold is none: what is damaged is not made worse by steps.
+    examine_records(backup)
+    return backup
+
+
+def _no_records(place: str) -> InputError:
     return InputError(
-        f"there are no records at {path}",
-        remedy="Name the right data folder; the server makes the records when it starts.",
+        f"there are no records at {place}",
+        remedy="Name the right data folder or database; the server makes records when it starts.",
     )
 
 
@@ -161,52 +191,28 @@ def _status(connection: Connection) -> SchemaStatus:
         state = "current"
     elif revision is None:
         state = "foreign"
-    elif revision in _known_revisions():
+    elif revision in known_revisions():
         state = "older"
     return SchemaStatus(state=state, revision=revision, wanted=REVISION)
 
 
 def _refuse_unless_current(status: SchemaStatus, url: str) -> None:
-    path = database_path(url)
+    place = shown(url)
     if status.state == "older":
         raise ConfigurationError(
-            f"the records at {path} are of schema {status.revision}, "
+            f"the records at {place} are of schema {status.revision}, "
             f"and this release works with {status.wanted}",
             remedy="Stop the server and run `inspection db upgrade`; it makes a copy first.",
         )
     if status.state == "newer":
         raise ConfigurationError(
-            f"the records at {path} are of schema {status.revision}, which is newer than this "
+            f"the records at {place} are of schema {status.revision}, which is newer than this "
             f"release ({status.wanted}) and not among those it knows",
             remedy="Install the release that made them: `inspection db upgrade` goes forward only.",
         )
     if status.state == "foreign":
         raise ConfigurationError(
-            f"{path} is a database, but not one of inspection records",
-            remedy="Name another data folder, or restore a backup; `inspection db upgrade` "
-            "cannot help here.",
+            f"{place} is a database, but not one of inspection records",
+            remedy="Name another data folder or database, or restore a backup; "
+            "`inspection db upgrade` cannot help here.",
         )
-
-
-def _upgrade(connection: Connection) -> None:
-    from alembic import command
-
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    config = _config()
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
-
-
-def _known_revisions() -> set[str]:
-    from alembic.script import ScriptDirectory
-
-    return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-
-
-def _config() -> Config:
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    return config

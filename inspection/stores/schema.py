@@ -13,20 +13,23 @@
     erased_files   image files that were deleted on purpose
     submissions    requests that added a statement, so that the same one again adds nothing
     counts         inspections by hour and what they are counted by (roll-ups)
+    tallies        the same by hour, day and month, without lots, dispositions side by side
     tree_heads     the root of the hash tree after every commit
     tree_nodes     roots of complete subtrees of 256, 65,536 ... leaves, for proofs
     checkpoints    signed tree heads, and who has witnessed them
     access_keys    who may call; no part of the tree
+    server_keys    secrets that all servers on these records share; no part of the tree
 
-On PostgreSQL `entries` is partitioned by month. `migrations/` makes these same tables step by step;
-a test holds the two together on both databases.
+On PostgreSQL `entries` is partitioned by month (`database.ensure_month`). `migrations/` makes these
+same tables step by step; a test holds the two together on both databases.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import (
+    DDL,
     BigInteger,
     CheckConstraint,
     Column,
@@ -36,16 +39,17 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    PrimaryKeyConstraint,
     Table,
-    Text,
     UniqueConstraint,
+    event,
     text,
 )
-
-from inspection.record import InspectionRecord
+from sqlalchemy import Text as AnyText
+from sqlalchemy.dialects.postgresql import TEXT as POSTGRESQL_TEXT
 
 if TYPE_CHECKING:
-    from inspection.record import ReviewRecord
+    pass
 
 REVISION: Final = "0002"
 """The migration that this code was written for."""
@@ -60,6 +64,9 @@ metadata: Final = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
+
+# Text is compared by its bytes on both databases, whatever language a server was set up in.
+Text: Final = AnyText().with_variant(POSTGRESQL_TEXT(collation="C"), "postgresql")
 
 # SQLite makes only an INTEGER key the row's own number.
 SEQUENCE: Final = BigInteger().with_variant(Integer, "sqlite")
@@ -76,14 +83,21 @@ def _sequence(*, primary: bool = False) -> Column[int]:
 entries: Final = Table(
     "entries",
     metadata,
-    _sequence(primary=True),
+    _sequence(),
     # The month of the commit, as 202611, never less than that of the entry before.
     Column("month", Integer, nullable=False),
     Column("kind", Text, nullable=False),
     Column("id", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Column("leaf_hash", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("sequence").ddl_if(dialect="sqlite"),
+    postgresql_partition_by="LIST (month)",
 )
+# A partitioned table's key has to hold the column that it is partitioned by.
+_ADD_KEY: Final = DDL(  # type: ignore[no-untyped-call]
+    "ALTER TABLE entries ADD CONSTRAINT pk_entries PRIMARY KEY (sequence, month)"
+)
+event.listen(entries, "after_create", _ADD_KEY.execute_if(dialect="postgresql"))
 
 inspections: Final = Table(
     "inspections",
@@ -122,6 +136,14 @@ inspections: Final = Table(
     Index(None, "mould", "sequence"),
     Index(None, "disposition", "sequence"),
     Index(None, "received_at", "sequence"),
+    Index(
+        "ix_inspections_reason_sequence",
+        "reason",
+        "sequence",
+        # Nearly every inspection is a first one: an index would only repeat the table.
+        sqlite_where=text("reason <> 'first'"),
+        postgresql_where=text("reason <> 'first'"),
+    ),
     Index(
         "ix_inspections_view_set",
         "view_set",
@@ -268,6 +290,35 @@ counts: Final = Table(
     # The smallest and largest sequence counted here: where a time lies in the order of commits.
     Column("lowest", SEQUENCE, nullable=False),
     Column("highest", SEQUENCE, nullable=False),
+    Index(None, "lot", "hour"),
+    sqlite_with_rowid=False,
+)
+
+# `counts` folded (`tallies.py`): tens of rows an hour, hardly more a day, where that has hundreds.
+tallies: Final = Table(
+    "tallies",
+    metadata,
+    # "hour", "day" or "month"; each inspection is in one row of each.
+    Column("grain", Text, primary_key=True),
+    # As in `counts`; first in the key, so that inspections and findings lie apart.
+    Column("defect_class", Text, primary_key=True),
+    # Hours since 1970 in UTC at which the hour, day or month begins.
+    Column("start", Integer, primary_key=True, autoincrement=False),
+    Column("product", Text, primary_key=True),
+    Column("station", Text, primary_key=True),
+    Column("machine", Text, primary_key=True),
+    Column("mould", Text, primary_key=True),
+    Column("reason", Text, primary_key=True),
+    # By disposition: `pass` is a word of Python's.
+    Column("passed", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+    Column("review", Integer, nullable=False),
+    # Of these: attempt 1 of their part.
+    Column("first_passed", Integer, nullable=False),
+    Column("first_failed", Integer, nullable=False),
+    Column("first_review", Integer, nullable=False),
+    Column("lowest", SEQUENCE, nullable=False),
+    Column("highest", SEQUENCE, nullable=False),
     sqlite_with_rowid=False,
 )
 
@@ -319,12 +370,10 @@ access_keys: Final = Table(
     ),
 )
 
-_INSPECTION_COLUMNS: Final = tuple(c.name for c in inspections.columns if c.name != "sequence")
-_REVIEW_COLUMNS: Final = tuple(c.name for c in reviews.columns if c.name != "sequence")
-
-
-def index_row(sequence: int, entry: InspectionRecord | ReviewRecord) -> dict[str, Any]:
-    """The row of `inspections` or `reviews` that belongs to a record."""
-    inspection = isinstance(entry, InspectionRecord)
-    columns = _INSPECTION_COLUMNS if inspection else _REVIEW_COLUMNS
-    return {"sequence": sequence, **{name: getattr(entry, name) for name in columns}}
+# Made with the tables, 32 random bytes each; whoever reads the records can read them.
+server_keys: Final = Table(
+    "server_keys",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("secret", LargeBinary, nullable=False),
+)

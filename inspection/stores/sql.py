@@ -1,36 +1,34 @@
-"""The records in a database: SQLAlchemy Core, SQLite.
+"""The records in a database: SQLAlchemy Core, on SQLite or PostgreSQL.
 
-append, append_review, check  ->  GroupWriter (one thread, one connection, group commit)
-everything else               ->  queries on connections of its own; never waits for the writer
+append, append_review, add,    ->  GroupWriter (one thread, one connection, group commit)
+open_views, close_views, check
+everything else                ->  asking.py: connections of its own; never waits for the writer
 """
 
 from __future__ import annotations
 
-from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 from inspection.errors import RecordError
-from inspection.stores import queries
-from inspection.stores.database import LOCK_WAIT_S, check_room, open_engine, translated
+from inspection.stores.asking import Asking
+from inspection.stores.database import LOCK_WAIT_S, check_room, open_engine
+from inspection.stores.known import known_requests, read_tip
 from inspection.stores.migrate import ensure_schema
-from inspection.stores.writer import GroupWriter, Probe
+from inspection.stores.reading import entries_at
+from inspection.stores.transaction import Addition, Closing, Decision, Opening, Probe
+from inspection.stores.writer import GroupWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from sqlalchemy import Connection
-
-    from inspection.entries import Entry
+    from inspection.events import Erasure, Statement, ViewSet
     from inspection.record import InspectionDraft, InspectionRecord, ReviewRecord
-    from inspection.store import Filter, Page
+    from inspection.store import Submission, ViewSetDraft
 
 
 def open_records(url: str, *, lock_wait_s: float = LOCK_WAIT_S) -> SqlRecordStore:
     """The record store at this address; makes its tables when it is empty.
 
     Args:
-        url: `sqlite:///PATH`; the folder must exist.
+        url: `sqlite:///PATH`, whose folder must exist, or `postgresql://USER@HOST/DATABASE`.
         lock_wait_s: how long a write waits for another process before it gives up.
 
     Raises:
@@ -42,23 +40,24 @@ def open_records(url: str, *, lock_wait_s: float = LOCK_WAIT_S) -> SqlRecordStor
     store = SqlRecordStore(url, lock_wait_s=lock_wait_s)
     try:
         with store.reading("the records cannot be opened") as connection:
-            queries.frontier(connection)
+            read_tip(connection)
     except BaseException:
         store.close()
         raise
     return store
 
 
-class SqlRecordStore:
+class SqlRecordStore(Asking):
     """Append-only records in a database. Implements `inspection.store.RecordStore`."""
 
     def __init__(self, url: str, *, lock_wait_s: float = LOCK_WAIT_S) -> None:
         """Start the writer on tables that are there; `open_records` sees to that."""
+        super().__init__(url, lock_wait_s=lock_wait_s)
         self._url = url
         self._lock_wait_s = lock_wait_s
-        self._closed = False
-        self._engine = open_engine(url, lock_wait_s=lock_wait_s)
-        self._writer = GroupWriter(open_engine(url, writing=True, lock_wait_s=lock_wait_s))
+        self._writer = GroupWriter(
+            open_engine(url, writing=True, lock_wait_s=lock_wait_s), committed=self.pulse.beat
+        )
 
     # --- writing -------------------------------------------------------------------------------
 
@@ -70,18 +69,66 @@ class SqlRecordStore:
         Raises:
             KeyReused: the station used the key for another request.
             CaptureConflict: the station used the capture for another request.
+            NotFound, StateConflict: of a view: no such set, a closed one, another part's or
+                product's, a view that it does not expect or that is there.
             RecordError: it could not be made durable.
         """
         return cast("InspectionRecord", self._writer.submit(draft).result())
 
-    def append_review(self, review: ReviewRecord) -> ReviewRecord:
-        """Make a review durable.
+    def append_review(self, review: ReviewRecord, *, seen: int | None = None) -> ReviewRecord:
+        """Make a review durable; `seen` is how many its reviewer knows of this inspection.
 
         Raises:
             NotFound: there is no such inspection.
+            ChangedMeanwhile: it has another number of reviews by now.
+            StateConflict: it is one view of several; the decision is about all of them.
             RecordError: it could not be made durable.
         """
-        return cast("ReviewRecord", self._writer.submit(review).result())
+        work = Decision(review=review, seen=seen)
+        return cast("ReviewRecord", self._writer.submit(work).result())
+
+    def add(self, statement: Statement, submission: Submission | None = None) -> Statement:
+        """Make a statement durable; the one of the first sending when it was sent before.
+
+        Raises:
+            KeyReused: the submission's key stands for another request.
+            NotFound: what it speaks of is not on record (a hold to release, a part to rename).
+            StateConflict: released already; a serial that is another part's.
+            RequestError: it is a set of views, which is opened instead.
+            RecordError: it could not be made durable.
+        """
+        work = Addition(statement=statement, submission=submission)
+        return cast("Statement", self._writer.submit(work).result())
+
+    def erase(self, erasure: Erasure, *, holds_seen: int) -> Erasure:
+        """Make it durable that files are deleted; only then may they go.
+
+        Raises:
+            ChangedMeanwhile: a legal hold came since `holds_seen`, as `newest_hold` gave it.
+            RecordError: it could not be made durable.
+        """
+        work = Addition(statement=erasure, holds_seen=holds_seen)
+        return cast("Erasure", self._writer.submit(work).result())
+
+    def open_views(self, draft: ViewSetDraft, submission: Submission | None = None) -> ViewSet:
+        """Open a set of views. Raises as `add` does."""
+        work = Opening(draft=draft, submission=submission)
+        return cast("ViewSet", self._writer.submit(work).result())
+
+    def close_views(
+        self, view_set_id: str, *, by: str | None, received_at: str
+    ) -> InspectionRecord:
+        """The inspection that sums a set's views up; the same one when it is closed already.
+
+        Its disposition is the worst view's; a view that is missing makes it a review at least.
+
+        Raises:
+            NotFound: there is no such set.
+            StateConflict: it has no view at all.
+            RecordError: it could not be made durable.
+        """
+        work = Closing(view_set_id=view_set_id, by=by, received_at=received_at)
+        return cast("InspectionRecord", self._writer.submit(work).result())
 
     def check(self) -> None:
         """Raise RecordError when records cannot be written now.
@@ -92,14 +139,13 @@ class SqlRecordStore:
         check_room(self._url)
         try:
             self._writer.submit(Probe()).result(timeout=2 * self._lock_wait_s + 5)
-        except FutureTimeout:
+        except TimeoutError:
             raise RecordError("the record writer does not answer: the disk may hang") from None
 
     def close(self) -> None:
         """Finish what was accepted, then stop. May be called again."""
-        self._closed = True
+        self.close_asking()
         self._writer.close()
-        self._engine.dispose()
 
     # --- reading -------------------------------------------------------------------------------
 
@@ -113,48 +159,10 @@ class SqlRecordStore:
             CaptureConflict: (station, capture_id) stands for another request.
         """
         with self.reading("the records cannot be asked for this request") as connection:
-            by_key = queries.known_requests(
-                connection, "idempotency_key", station, [idempotency_key]
+            pair, capture = (station, idempotency_key), (station, capture_id)
+            known = known_requests(connection, {pair}, {capture}).find(
+                station, idempotency_key, capture_id, request_sha256
             )
-            by_capture = queries.known_requests(connection, "capture_id", station, [capture_id])
-            known = queries.same_request(
-                by_key.get((station, idempotency_key)),
-                by_capture.get((station, capture_id)),
-                request_sha256,
-                key=idempotency_key,
-                capture=capture_id,
-            )
-            return None if known is None else queries.inspection_at(connection, known.sequence)
-
-    def get(self, inspection_id: str) -> InspectionRecord:
-        """The inspection of this ID. Raises NotFound when there is none."""
-        with self.reading("the record cannot be read") as connection:
-            return queries.inspection_by_id(connection, inspection_id)
-
-    def by_trace_id(self, trace_id: str) -> InspectionRecord:
-        """The inspection of a trace ID in its written form. Raises NotFound when there is none."""
-        with self.reading("the record cannot be read") as connection:
-            return queries.inspection_by_trace_id(connection, trace_id)
-
-    def reviews(self, inspection_id: str) -> Sequence[ReviewRecord]:
-        """Reviews of an inspection, oldest first."""
-        with self.reading("the reviews cannot be read") as connection:
-            return queries.reviews_of(connection, inspection_id)
-
-    def find(self, wanted: Filter) -> Page:
-        """Inspections, newest first. Raises RequestError when a time is none or has no zone."""
-        with self.reading("the records cannot be searched") as connection:
-            return queries.find(connection, wanted)
-
-    def part_history(self, product: str, part: str) -> Sequence[Entry]:
-        """Every inspection and review of a part, in the order in which they were added."""
-        with self.reading("the part's history cannot be read") as connection:
-            return queries.part_history(connection, product, part)
-
-    @contextmanager
-    def reading(self, doing: str) -> Iterator[Connection]:
-        """A connection with one unchanging view of the records."""
-        if self._closed:
-            raise RecordError(f"{doing}: the record store is closed")
-        with translated(doing), self._engine.begin() as connection:
-            yield connection
+            if known is None:
+                return None
+            return cast("InspectionRecord", entries_at(connection, [known.sequence])[0])

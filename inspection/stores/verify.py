@@ -1,41 +1,48 @@
 """Does the store agree with itself? Everything that can be recomputed is, and compared.
 
-    1. the database's own check of its pages, indexes and references
-    2. where the records end now: what is added later is left for the next time
-    3. each record in order: number, body, leaf, index row; the tree grows by the recomputed leaf
+    1. the database's own check of its pages, indexes and references; on SQLite, its tables'
+       definitions
+    2. each entry in order: number, month, body, leaf; the tree grows by the recomputed leaf
+    3. every other table: what the entries make it hold, and nothing more (verify_rows.py)
     4. each tree head: the root, and the peaks, of the tree at its size; the last covers all
-    5. each image and evidence map that a record names: its file is there and has that digest
-    6. files that no record names: a note, for a crash between file and record leaves one
+    5. checkpoints, and what witnesses and people noted elsewhere (verify_checkpoints.py)
+    6. each file that a record names: there, with that digest, or erased on record; files that no
+       record names are a note, for a crash between file and record leaves one (verify_files.py)
 
-The store is opened to read only and the server may go on: records are only ever added, so what was
-true of the first n stays true.
+The store is opened to read only and the server may go on. What was there at the start is read in
+many short transactions; what came meanwhile, and the sums of all tables, in one at the end.
 """
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-import rfc8785
 from sqlalchemy import func, select, type_coerce
 from sqlalchemy.types import NullType
 
-from inspection.entries import parse_entry
-from inspection.errors import InputError, InspectionError, NotFound, RecordError, RecordsDamaged
-from inspection.merkle import EMPTY_ROOT, Frontier, leaf_hash
-from inspection.record import InspectionRecord
+from inspection.errors import InputError, InspectionError, RecordsDamaged
+from inspection.merkle import Frontier, leaf_hash
+from inspection.proof import read_entry
 from inspection.stores.database import integrity_problems, open_engine, translated
+from inspection.stores.definitions import definition_problems
 from inspection.stores.migrate import require_current
-from inspection.stores.schema import entries, index_row, inspections, reviews, tree_heads
+from inspection.stores.schema import checkpoints, entries, tree_heads
+from inspection.stores.verify_checkpoints import CheckpointCheck
+from inspection.stores.verify_files import FilesCheck
+from inspection.stores.verify_rows import DerivedCheck, end_of_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from sqlalchemy import Connection, Engine, Row, Table
 
     from inspection.entries import Entry
+    from inspection.notes import VerifierKey
     from inspection.stores.files import FileImageStore
 
 CHUNK: Final = 500
@@ -45,6 +52,7 @@ PROBLEMS_LISTED: Final = 100
 
 _HEX: Final = frozenset("0123456789abcdef")
 _BEFORE_ALL: Final = -(2**63)
+_AFTER_ALL: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,25 +82,51 @@ class TreeHead:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """What is known from elsewhere than the store itself.
+
+    Attributes:
+        heads: tree heads that people noted.
+        files: of witnesses, with checkpoints.
+        keys: whose signatures are checked: the log's, and witnesses'.
+    """
+
+    heads: tuple[TreeHead, ...] = ()
+    files: tuple[Path, ...] = ()
+    keys: tuple[VerifierKey, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyReport:
     """What was checked, and what does not hold.
 
     Attributes:
-        records: all entries of the tree; `inspections` and `reviews` are its parts.
-        heads: tree heads compared, the expected ones included.
-        images: files read and compared with their digest.
+        records: all entries of the tree; `kinds` says how many of each.
+        heads: tree heads compared.
+        checkpoints: of the table; `signatures` that hold, `unchecked` ones of keys not given.
+        outside: heads and checkpoints from elsewhere that were compared.
+        covered: the largest size that one of them vouches for.
+        images: files that records name, read and compared with their digest; `erased` of them are
+            gone, as an entry says.
         extra_files: files that no record names; harmless.
         head: of the tree as recomputed from the bodies.
+        notes: what is worth knowing and no damage.
         problems: one sentence each; the list is cut after PROBLEMS_LISTED, and says so.
     """
 
     records: int
-    inspections: int
-    reviews: int
+    kinds: dict[str, int]
     heads: int
+    checkpoints: int
+    signatures: int
+    unchecked: int
+    outside: int
+    covered: int
     images: int
+    erased: int
     extra_files: int
     head: TreeHead
+    notes: tuple[str, ...]
     problems: tuple[str, ...]
 
     @property
@@ -100,12 +134,17 @@ class VerifyReport:
         """Whether everything holds."""
         return not self.problems
 
+    @property
+    def inspections(self) -> int:
+        """How many of the records are inspections."""
+        return self.kinds.get("inspection", 0)
+
 
 def verify_store(
     url: str,
     images: FileImageStore,
     *,
-    expected: tuple[TreeHead, ...] = (),
+    outside: Outside | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> VerifyReport:
     """Check the records at `url` and the files they name.
@@ -113,19 +152,31 @@ def verify_store(
     Args:
         url: of the database.
         images: the files; opened to read only will do.
-        expected: tree heads that were noted earlier, to be found again.
+        outside: what was noted elsewhere, to be found again.
         progress: called with records done and records in all.
 
     Raises:
-        InputError: there is no such database.
-        ConfigurationError: it is of another release.
+        InputError: there is no such database, or a witness's file cannot be read.
+        ConfigurationError: the database is of another release.
         RecordError: it cannot be read at all.
     """
     engine = open_engine(url, read_only=True)
     try:
-        return _Verification(url, engine, images, expected, progress).run()
+        return _Verification(url, engine, images, outside or Outside(), progress).run()
     finally:
         engine.dispose()
+
+
+@dataclass(slots=True)
+class _Problems:
+    listed: list[str] = field(default_factory=list)
+    unlisted: int = 0
+
+    def add(self, text: str) -> None:
+        if len(self.listed) < PROBLEMS_LISTED:
+            self.listed.append(text)
+        else:
+            self.unlisted += 1
 
 
 class _Verification:
@@ -136,228 +187,204 @@ class _Verification:
         url: str,
         engine: Engine,
         images: FileImageStore,
-        expected: tuple[TreeHead, ...],
+        outside: Outside,
         progress: Callable[[int, int], None] | None,
     ) -> None:
         self._url = url
         self._engine = engine
-        self._images = images
-        self._expected = expected
+        self._outside = outside
         self._progress = progress
-        self._problems: list[str] = []
-        self._unlisted = 0
+        self._problems = _Problems()
+        self._notes: list[str] = []
         self._tree = Frontier()
+        self._last = _BEFORE_ALL
         self._next = 1
-        self._counts = {"inspection": 0, "review": 0}
-        self._heads = 0
-        self._bad_heads: list[int] = []
-        self._good_head = 0
-        self._named: set[bytes] = set()
+        self._month = 0
+        self._kinds: Counter[str] = Counter()
+        self._heads = _Heads(self._problems.add)
+        self._rows = DerivedCheck(self._problems.add)
+        self._signed = CheckpointCheck(outside.keys, self._problems.add)
+        self._files = FilesCheck(images, self._problems.add)
 
     def run(self) -> VerifyReport:
+        for head in self._outside.heads:
+            what = f"the expected tree head over {head.size} records"
+            self._signed.expect(what, head.size, bytes.fromhex(head.root))
+        for path in self._outside.files:
+            if self._signed.expect_file(path):
+                self._notes.append(f"{path}: the last checkpoint is torn; a crash leaves that")
         try:
             require_current(self._url)
             self._read_all()
         except RecordsDamaged as error:
-            self._problem(str(error))
-        extra = sum(
-            1 for digest in self._images.digests() if bytes.fromhex(digest) not in self._named
-        )
-        extra += sum(1 for _ in self._images.leftovers())  # 6
-        problems = [*self._problems]
-        if self._unlisted:
-            problems.append(f"and {self._unlisted:,} more")
+            self._problems.add(str(error))
+        self._files.finish()
+        self._signed.finish(self._tree.size)
+        problems = [*self._problems.listed]
+        if self._problems.unlisted:
+            problems.append(f"and {self._problems.unlisted:,} more")
         return VerifyReport(
             records=self._tree.size,
-            inspections=self._counts["inspection"],
-            reviews=self._counts["review"],
-            heads=self._heads,
-            images=len(self._named),
-            extra_files=extra,
+            kinds=dict(sorted(self._kinds.items())),
+            heads=self._heads.compared,
+            checkpoints=self._signed.checkpoints,
+            signatures=self._signed.signatures,
+            unchecked=self._signed.unchecked,
+            outside=self._signed.outside,
+            covered=self._signed.covered,
+            images=self._files.named,
+            erased=self._files.erased,
+            extra_files=self._files.extra(),
             head=TreeHead(size=self._tree.size, root=self._tree.root().hex()),
+            notes=tuple(self._notes),
             problems=tuple(problems),
         )
 
     def _read_all(self) -> None:
         with self._reading() as connection:
-            for problem in integrity_problems(connection):  # 1
-                self._problem(problem)
+            for problem in (*integrity_problems(connection), *definition_problems(connection)):  # 1
+                self._problems.add(problem)
         with self._reading() as connection:
-            end = self._end(connection)  # 2
-        for head in self._expected:
-            if head.size == 0:
-                self._compare_root(
-                    "the expected tree head", 0, EMPTY_ROOT, bytes.fromhex(head.root)
-                )
-            elif head.size > end:
-                self._problem(
-                    f"the expected tree head is over {head.size} records, the store has {end}: "
-                    "records were removed, or this is another store"
-                )
-        last = _BEFORE_ALL
-        while True:
+            end = _end(connection)
+        while self._last < end:
             with self._reading() as connection:
-                rows = _range(connection, entries, last, end, limit=CHUNK)
-                upto = rows[-1].sequence if len(rows) == CHUNK else end
-                index = {
-                    "inspection": _by_number(_range(connection, inspections, last, upto)),
-                    "review": _by_number(_range(connection, reviews, last, upto)),
-                }
-                heads = _by_number(_range(connection, tree_heads, last, upto))
-            for row in rows:
-                self._record(row, index)
-                if (head_row := heads.pop(row.sequence, None)) is not None:
-                    self._head(head_row)
-                for head in self._expected:
-                    if head.size == row.sequence:
-                        self._compare_root(
-                            f"the expected tree head over {head.size} records",
-                            head.size,
-                            self._tree.root(),
-                            bytes.fromhex(head.root),
-                        )
-            self._strays(index, heads)
-            if self._progress is not None:
-                self._progress(self._tree.size, end)
-            if len(rows) < CHUNK:
-                break
-            last = upto
-        self._sum_up_heads()
+                if not self._chunk(connection, end, end):
+                    break
+        with self._reading() as connection:
+            last = _end(connection)
+            while self._chunk(connection, last, last):
+                pass
+            self._finish(connection, last)
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         with translated("the records cannot be read"), self._engine.begin() as connection:
             yield connection
 
-    def _end(self, connection: Connection) -> int:
-        """How many records there are to check; compares where the tables end."""
-        ends = connection.execute(
-            select(
-                select(func.max(entries.c.sequence)).scalar_subquery().label("entries"),
-                select(func.max(inspections.c.sequence)).scalar_subquery().label("inspections"),
-                select(func.max(reviews.c.sequence)).scalar_subquery().label("reviews"),
-                select(func.max(tree_heads.c.size)).scalar_subquery().label("heads"),
-            )
-        ).one()
-        end = int(ends.entries or 0)
-        for name, found in (("inspections", ends.inspections), ("reviews", ends.reviews)):
-            if (found or 0) > end:
-                self._problem(f"index {name} has a row {found}, but records end at {end}")
-        if (ends.heads or 0) != end:
-            self._problem(f"the last tree head covers {ends.heads or 0} records, there are {end}")
-        return end
+    def _chunk(self, connection: Connection, end: int, total: int) -> bool:
+        """The next records up to `end`; whether there were any."""
+        rows = _range(connection, entries, self._last, end, limit=CHUNK)
+        if not rows:
+            return False
+        upto = rows[-1].sequence
+        heads = {row.size: row for row in _range(connection, tree_heads, self._last, upto)}
+        signed = {row.size: row for row in _range(connection, checkpoints, self._last, upto)}
+        for row in rows:
+            self._record(row)
+            size = self._tree.size
+            if (head := heads.pop(row.sequence, None)) is not None:
+                self._heads.compare(head, self._tree)
+            if (note := signed.pop(row.sequence, None)) is not None:
+                self._signed.row(note.size, note.note, size, self._tree.root())
+            self._signed.reached(size, self._tree.root())
+        self._heads.stray(list(heads))
+        for size in signed:
+            self._problems.add(f"the checkpoint over {size} records ends at no record")
+        self._rows.compare(connection)
+        self._last = upto
+        if self._progress is not None:
+            self._progress(self._tree.size, total)
+        return True
 
-    def _record(self, row: Row[Any], index: dict[str, dict[int, Row[Any]]]) -> None:  # 3
-        number = row.sequence
+    def _finish(self, connection: Connection, end: int) -> None:
+        for name, found in end_of_tables(connection).items():
+            if found > end:
+                self._problems.add(f"table {name} has a row {found}, but records end at {end}")
+            elif name == tree_heads.name and found != end:
+                self._problems.add(f"the last tree head covers {found} records, there are {end}")
+        self._heads.stray([row.size for row in _range(connection, tree_heads, end, _AFTER_ALL)])
+        for row in _range(connection, checkpoints, end, _AFTER_ALL):
+            self._problems.add(f"the checkpoint over {row.size} records ends at no record")
+        self._heads.sum_up()
+        self._rows.finish(connection)
+
+    def _record(self, row: Row[Any]) -> None:  # 2
+        number, problem = row.sequence, self._problems.add
         if number != self._next:
-            self._problem(f"record {self._next} is missing: the next one is {number}")
+            problem(f"record {self._next} is missing: the next one is {number}")
         self._next = number + 1
+        if not _is_month(row.month) or row.month < self._month:
+            problem(f"record {number}: its month {row.month} does not follow {self._month}")
+        else:
+            self._month = row.month
         body = row.body if isinstance(row.body, bytes) else str(row.body).encode("utf-8", "replace")
         leaf = leaf_hash(body)
         self._tree.add(leaf)
+        self._rows.leaf(leaf)
         if row.leaf_hash != leaf:
-            self._problem(f"record {number}: its body does not have its leaf hash")
+            problem(f"record {number}: its body does not have its leaf hash")
         entry = _parse(row.kind, body)
         if entry is None:
-            self._problem(f"record {number}: its body is not canonical JSON of its kind")
-            for rows in index.values():
-                rows.pop(number, None)
+            problem(f"record {number}: its body is not canonical JSON of its kind")
             return
-        self._counts[row.kind] += 1
+        self._kinds[row.kind] += 1
         if row.id != entry.id:
-            self._problem(f"record {number}: its id column does not agree with its body")
-        self._index_row(number, entry, index[row.kind].pop(number, None))
-        if isinstance(entry, InspectionRecord):
-            self._file(number, "image", entry.image_sha256)
-            if entry.evidence is not None:
-                self._file(number, "evidence map", entry.evidence.sha256)
-
-    def _index_row(self, number: int, entry: Entry, row: Row[Any] | None) -> None:
-        if row is None:
-            self._problem(f"record {number}: its index row is missing")
-            return
-        wanted = index_row(number, entry)
-        have = row._mapping
-        wrong = [n for n, v in wanted.items() if have[n] != v or type(have[n]) is not type(v)]
-        if wrong:
-            self._problem(
-                f"record {number}: index columns do not agree with its body: {', '.join(wrong)}"
-            )
-
-    def _file(self, number: int, what: str, digest: str) -> None:  # 5
+            problem(f"record {number}: its id column does not agree with its body")
         try:
-            key = bytes.fromhex(digest)
-            if key in self._named:
-                return
-            self._named.add(key)
-            self._images.get(digest)
-        except (NotFound, ValueError):
-            self._problem(f"record {number}: the file of its {what} is missing: {digest}")
-        except RecordsDamaged:
-            self._problem(f"record {number}: the file of its {what} holds something else: {digest}")
-        except RecordError as error:
-            self._problem(f"record {number}: {error}")
+            self._rows.entry(number, entry)  # 3
+            self._files.entry(number, entry)  # 6
+        except (ValueError, TypeError, OverflowError) as error:
+            problem(f"record {number}: something in its body is not what it should be: {error}")
 
-    def _head(self, row: Row[Any]) -> None:  # 4
-        self._heads += 1
-        if row.root == self._tree.root() and row.peaks == b"".join(self._tree.peaks):
-            if not self._bad_heads:
-                self._good_head = row.size
+
+class _Heads:
+    """Tree heads against the tree as recomputed at their size (4)."""
+
+    def __init__(self, problem: Callable[[str], None]) -> None:
+        self._problem = problem
+        self._bad: list[int] = []
+        self._good = 0
+        self.compared = 0
+
+    def compare(self, row: Row[Any], tree: Frontier) -> None:
+        self.compared += 1
+        if row.root == tree.root() and row.peaks == b"".join(tree.peaks):
+            if not self._bad:
+                self._good = row.size
         else:
-            self._bad_heads.append(row.size)
+            self._bad.append(row.size)
 
-    def _sum_up_heads(self) -> None:
-        # One changed record spoils every head after it: say where it begins, not each of them.
-        if self._bad_heads:
-            first = self._bad_heads[0]
-            self._problem(
-                f"{len(self._bad_heads):,} of {self._heads:,} tree heads do not hold, the "
-                f"first over {first} records: one of the records {self._good_head + 1} to {first} "
-                "was changed, or the head was"
-            )
-
-    def _compare_root(self, what: str, size: int, found: bytes, wanted: bytes) -> None:
-        self._heads += 1
-        if found != wanted:
-            self._problem(
-                f"{what} does not hold: the first {size} records have the root {found.hex()}, "
-                "so this is not the history that was noted"
-            )
-
-    def _strays(self, index: dict[str, dict[int, Row[Any]]], heads: dict[int, Row[Any]]) -> None:
-        for kind, rows in index.items():
-            for number in rows:
-                self._problem(f"index of {kind}s: row {number} belongs to no record of that kind")
-        for size in heads:
-            self._heads += 1
+    def stray(self, sizes: list[int]) -> None:
+        for size in sizes:
+            self.compared += 1
             self._problem(f"the tree head over {size} records ends at no record")
 
-    def _problem(self, text: str) -> None:
-        if len(self._problems) < PROBLEMS_LISTED:
-            self._problems.append(text)
-        else:
-            self._unlisted += 1
+    def sum_up(self) -> None:
+        # One changed record spoils every head after it: say where it begins, not each of them.
+        if self._bad:
+            first = self._bad[0]
+            self._problem(
+                f"{len(self._bad):,} of {self.compared:,} tree heads do not hold, the "
+                f"first over {first} records: one of the records {self._good + 1} to {first} "
+                "was changed, or the head was"
+            )
 
 
 def _parse(kind: object, body: bytes) -> Entry | None:
     """The record, or None when the body is none of its kind or not in its one written form."""
-    if kind not in ("inspection", "review"):
-        return None
     try:
-        # By the JSON itself, not by writing the record again: a later release may have more
-        # fields than the one that hashed this body. All numbers of RFC 8785 are doubles.
-        if rfc8785.dumps(json.loads(body, parse_int=float)) != body:
-            return None
-        return parse_entry("inspection" if kind == "inspection" else "review", body)
+        return read_entry(str(kind), body)
     except (ValueError, RecursionError, InspectionError):
         return None
+
+
+def _is_month(value: object) -> bool:
+    """Whether it is a month such as 202611, no later than tomorrow's."""
+    if not isinstance(value, int) or not 1 <= value % 100 <= 12 or value < 197001:
+        return False
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    return value <= tomorrow.year * 100 + tomorrow.month
+
+
+def _end(connection: Connection) -> int:
+    return int(connection.execute(select(func.max(entries.c.sequence))).scalar() or 0)
 
 
 def _range(
     connection: Connection, table: Table, after: int, upto: int, limit: int | None = None
 ) -> list[Row[Any]]:
     """Rows in the order of their number, as the database has them: no type is taken for granted."""
-    number = next(iter(table.primary_key.columns))
+    number = table.c.sequence if "sequence" in table.c else table.c.size
     query = (
         select(*(type_coerce(column, NullType()).label(column.name) for column in table.columns))
         .where(number > after, number <= upto)
@@ -365,7 +392,3 @@ def _range(
         .limit(limit)
     )
     return list(connection.execute(query))
-
-
-def _by_number(rows: list[Row[Any]]) -> dict[int, Row[Any]]:
-    return {row[0]: row for row in rows}

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import Request
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 
 from inspection.errors import RequestError
 from serving.admission import MULTIPART, refuse_unknown
+from serving.part_schemas import LookupFields
 from serving.schemas import Problem, ReviewFields
+from serving.statement_schemas import (
+    ComponentFields,
+    EventFields,
+    HoldFields,
+    NameFields,
+    ProcessValuesFields,
+    ReleaseFields,
+    ViewSetFields,
+)
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -24,9 +35,22 @@ Judges images of parts, and keeps a history of every part that nobody can quietl
 Every refusal is an RFC 9457 problem (`application/problem+json`) with a stable `code`, a `detail`
 and a `remedy`. While there is no access key, only this machine may call; as soon as there is one,
 every call but the health checks needs one: `Authorization: Bearer KEY`. Its scope says how far it
-reaches: `station` posts and reads what it posted, `mes` reads everything, `qa` reviews as well,
-`admin` may do everything. For GET a browser may send the key as the password of `Basic`.
+reaches: `station` posts and reads what it posted; `mes` reads everything, and reports events,
+components and process values; `qa` reads everything, reviews, holds and names parts; `admin` may do
+everything. For GET a browser may send the key as the password of `Basic`.
+
+Whatever is added needs an `Idempotency-Key`: the same request under the same key adds nothing, and
+is answered as before with 200 and `Idempotent-Replayed: true`. Times have a zone. What a call does
+not know is refused: fields, filters, units.
 """
+
+UNNAMED: Final[tuple[type[BaseModel], ...]] = (
+    Problem, ReviewFields, LookupFields, EventFields, NameFields, ComponentFields, HoldFields,
+    ReleaseFields, ViewSetFields, ProcessValuesFields,
+)  # fmt: skip
+"""Schemas that no signature names: what is refused, and bodies that are read by hand."""
+
+REFERENCE: Final = "#/components/schemas/{model}"
 
 
 def build_document(app: FastAPI) -> dict[str, Any]:
@@ -42,7 +66,10 @@ def build_document(app: FastAPI) -> dict[str, Any]:
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         tags=[
             {"name": "Inspections", "description": "Posting, reading, reviewing."},
-            {"name": "Parts", "description": "A part's history by serial or trace ID."},
+            {"name": "Parts", "description": "A part's life by any of its names."},
+            {"name": "Holds", "description": "What must not go on."},
+            {"name": "Process values", "description": "What machines measured."},
+            {"name": "Changes", "description": "Everything that is added, in order."},
             {"name": "Models", "description": "What judges."},
             {"name": "Health", "description": "For probes; open to everybody."},
         ],
@@ -52,8 +79,11 @@ def build_document(app: FastAPI) -> dict[str, Any]:
     # What FastAPI answers to a bad field by itself is not what leaves here.
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    for model in (Problem, ReviewFields):  # what no signature names
-        schemas[model.__name__] = model.model_json_schema()
+    for model in UNNAMED:
+        form = model.model_json_schema(ref_template=REFERENCE)
+        for name, each in form.pop("$defs", {}).items():
+            schemas.setdefault(name, each)
+        schemas[model.__name__] = form
     components["securitySchemes"] = {
         "key": {"type": "http", "scheme": "bearer", "description": "an access key"},
         "browser": {"type": "http", "scheme": "basic", "description": "the key as password; GET"},

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from inspection.errors import RecordError, RegistryError, UnknownProduct
 from inspection.pipeline import Line
 from serving.auth import Reader
+from serving.batching import BatchingEngine
 from serving.lines import complaint_of
 from serving.metrics import MEDIA_TYPE
 from serving.model_schemas import Check, Life, Readiness
@@ -99,10 +100,29 @@ def checks_of(server: Server, product: str | None = None) -> list[Check]:
             checks.append(Check(name=check, ok=False, detail=detail))
         else:
             detail = f"{line.package.reference} is warm"
+            if isinstance(line.engine, BatchingEngine) and line.engine.away is not None:
+                detail += f"; judged by {line.engine.description}: {line.engine.away}"
             if newer_promotion(line, promoted.get(name)):
                 detail += f"; {promoted[name].reference} {not_at_work(server, name)}"
             checks.append(Check(name=check, ok=True, detail=detail))
-    return checks
+    return [*checks, *_checkpoints(server)]
+
+
+def _checkpoints(server: Server) -> list[Check]:
+    """Told, but no reason to refuse parts: the records hold without a witness, and prove less."""
+    keeper = server.checkpoints
+    if keeper is None:
+        return []
+    detail = "none yet" if keeper.size is None else f"the last is over {keeper.size:,} records"
+    if failing := keeper.failing:
+        # Probes carry no key, and names of witnesses are places: /metrics and the log have them.
+        witnesses = sum(name in failing for name in keeper.witnesses)
+        detail += (
+            f"; {witnesses} of {len(keeper.witnesses)} witnesses do not have it"
+            if witnesses
+            else "; a newer one could not be made"
+        )
+    return [Check(name="checkpoints", ok=True, detail=detail)]
 
 
 def _unread_log(server: Server) -> list[Check]:

@@ -15,6 +15,8 @@ from inspection.heatmap import overlay_png
 from inspection.recipe import Region
 from inspection.verdict import Calibration
 from serving.auth import OwnReader
+from serving.conditional import UNCHANGED, has_copy
+from serving.errors import FileErased
 from serving.routes.documenting import problems, sample
 from serving.routes.inspections import InspectionId
 from serving.state import server_of
@@ -41,8 +43,8 @@ SUFFIXES: Final = {"image/png": "png", "image/tiff": "tif", "image/jpeg": "jpg"}
                 for media_type in SUFFIXES
             },
         },
-        304: {"description": "The copy behind If-None-Match is still right"},
-        **problems(404),
+        **UNCHANGED,
+        **problems(404, 410),
     },
     openapi_extra=sample('curl -OJ "$SERVER/v1/inspections/$ID/image"'),
 )
@@ -58,7 +60,7 @@ def get_image(request: Request, reader: OwnReader, inspection_id: InspectionId) 
         caching=FOR_EVER,
         media_type=record.image_media_type,
         name=name,
-        make=lambda: server.images.get(record.image_sha256),
+        make=lambda: file_of(server, record.image_sha256),
     )
 
 
@@ -75,8 +77,8 @@ def get_image(request: Request, reader: OwnReader, inspection_id: InspectionId) 
                 "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
             },
         },
-        304: {"description": "The copy behind If-None-Match is still right"},
-        **problems(404),
+        **UNCHANGED,
+        **problems(404, 410),
     },
     openapi_extra=sample('curl -o heatmap.png "$SERVER/v1/inspections/$ID/heatmap?alpha=0.6"'),
 )
@@ -102,7 +104,7 @@ def get_heatmap(
             caching=FOR_EVER,
             media_type="application/octet-stream",
             name=f"{record.trace_id}.npy",
-            make=lambda: server.images.get(evidence.sha256),
+            make=lambda: file_of(server, evidence.sha256),
         )
     # How the picture is drawn may change with a release, so it is not kept for ever.
     return _bytes_or_same(
@@ -123,12 +125,12 @@ def heatmap_of(server: Server, record: InspectionRecord, alpha: float) -> bytes:
         RecordsDamaged: image or map are not what the record says.
     """
     evidence = _evidence_of(record)
-    data = server.images.get(record.image_sha256)
+    data = file_of(server, record.image_sha256)
     # It was within the limits when it came in; limits that were lowered since do not hide it.
     height, width = record.image_size_px
     frame = decode_image(data, limits=DecodeLimits(max_bytes=len(data), max_pixels=height * width))
     try:
-        scores = np.load(io.BytesIO(server.images.get(evidence.sha256)), allow_pickle=False)
+        scores = np.load(io.BytesIO(file_of(server, evidence.sha256)), allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise RecordsDamaged(f"evidence map {evidence.sha256} cannot be read") from error
     calibration = Calibration(slope=evidence.slope, intercept=evidence.intercept)
@@ -140,6 +142,26 @@ def heatmap_of(server: Server, record: InspectionRecord, alpha: float) -> bytes:
         boxes=[finding.region for finding in record.findings],
         alpha=alpha,
     )
+
+
+def file_of(server: Server, sha256: str) -> bytes:
+    """A kept file, verified against its digest.
+
+    Raises:
+        FileErased: it was deleted under a rule of retention; says which.
+        RecordsDamaged: what is there has another digest, or it is gone and no rule says so.
+    """
+    try:
+        return server.images.get(sha256)
+    except NotFound:
+        erasure = server.records.erased(sha256)
+        if erasure is None:
+            raise RecordsDamaged(
+                f"file {sha256} is on record and not on the disk, and no rule deleted it"
+            ) from None
+        raise FileErased(
+            f"file {sha256} was deleted on {erasure.recorded_at} by {erasure.by}: {erasure.rule}"
+        ) from None
 
 
 def _evidence_of(record: InspectionRecord) -> EvidenceReference:
@@ -165,10 +187,6 @@ def _bytes_or_same(
         "Cache-Control": caching,
         "Content-Disposition": f'inline; filename="{name}"',
     }
-    known = {
-        each.strip().removeprefix("W/")
-        for each in request.headers.get("if-none-match", "").split(",")
-    }
-    if f'"{tag}"' in known or "*" in known:
+    if has_copy(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     return Response(make(), 200, headers, media_type)

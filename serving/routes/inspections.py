@@ -1,11 +1,10 @@
-"""Posting an image, reading what was made of it, deciding as a person."""
+"""Posting an image, and reading what was made of it."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -13,26 +12,26 @@ from fastapi.concurrency import run_in_threadpool
 
 from inspection.errors import ConfigurationError
 from inspection.frame import MEDIA_TYPES
-from inspection.names import new_inspection_id
+from inspection.lives import holds_of
 from inspection.pipeline import inspect_part
-from inspection.record import InspectionRecord, ReviewRecord
+from inspection.record import InspectionRecord
 from inspection.store import Filter
-from serving.admission import IMAGE_FIELD, MULTIPART, admit, read_json
-from serving.auth import OwnReader, Poster, Reader, Reviewer
-from serving.cursors import decode_cursor, encode_cursor
+from serving.admission import IMAGE_FIELD, MULTIPART, admit
+from serving.auth import OwnReader, Poster, Principal, Reader
+from serving.conditional import IF_NONE_MATCH, UNCHANGED, answered, plain
 from serving.errors import BodyTooSlow
 from serving.gate import HEADER, deadline_of
 from serving.routes.documenting import problems, sample
 from serving.schemas import (
+    FilterQuery,
     Inspection,
     InspectionDetail,
     InspectionFields,
     InspectionList,
     ListQuery,
-    Review,
-    ReviewFields,
 )
 from serving.state import server_of
+from serving.wire import Name
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
 
 router = APIRouter(prefix="/v1/inspections", tags=["Inspections"])
 
-InspectionId = Annotated[str, Path(min_length=1, max_length=64, description="`id`")]
+InspectionId = Annotated[Name, Path(description="`id`")]
 
 
 def _posting() -> dict[str, Any]:
@@ -54,12 +53,9 @@ def _posting() -> dict[str, Any]:
     for name, form in fields.items():
         kept = {key: value for key, value in form.items() if key not in ("title", "default")}
         described = kept.pop("description", None)
-        parameter: dict[str, Any] = {
-            "name": name,
-            "in": "query",
-            "required": name in schema["required"],
-            "schema": kept,
-        }
+        if name in schema["required"]:  # but not here, where the body is a form
+            described = f"{described}; required, in the query or in the form"
+        parameter: dict[str, Any] = {"name": name, "in": "query", "schema": kept}
         if described:
             parameter["description"] = described
         parameters.append(parameter)
@@ -132,10 +128,11 @@ async def post_inspection(request: Request, poster: Poster) -> Response:
     try:
         arrival = await in_time(admit(request, server), server.settings.server.body_s)
         entry.arrived()
-        record, replayed = await _judge(server, arrival, poster.key, entry, request)
+        record, replayed = await _judge(server, arrival, poster, entry, request)
     finally:
         entry.leave()
-    if not replayed:
+    holds = await run_in_threadpool(holds_of, server.records, [record])
+    if not replayed and record.view is None:  # of several views, their sum is counted
         server.metrics.inspected(record)
     request.state.noted = {
         "trace_id": record.trace_id,
@@ -148,7 +145,7 @@ async def post_inspection(request: Request, poster: Poster) -> Response:
     if replayed:
         headers["Idempotent-Replayed"] = "true"
     return Response(
-        Inspection.of(record).model_dump_json(by_alias=True),
+        Inspection.with_holds(record, holds[record.id]).model_dump_json(by_alias=True),
         200 if replayed else 201,
         headers,
         "application/json",
@@ -169,7 +166,7 @@ async def in_time(reading: Awaitable[Arrival], limit_s: float) -> Arrival:
 
 
 async def _judge(
-    server: Server, arrival: Arrival, key_name: str | None, entry: Entry, posted: Request
+    server: Server, arrival: Arrival, poster: Principal, entry: Entry, posted: Request
 ) -> tuple[InspectionRecord, bool]:
     """The record of an arrival, and whether it was there before. Works on a worker thread."""
 
@@ -184,6 +181,8 @@ async def _judge(
         )
         if known is not None:  # an answer once given stands, whatever became of the product
             return known, True
+        if request.view_set is not None:  # a set is filled and closed by whoever opened it
+            poster.check_own(server.records.view_set(request.view_set).opened.by)
         with server.lines.use(request.product) as line:
             record = inspect_part(
                 arrival.data,
@@ -191,7 +190,7 @@ async def _judge(
                 line,
                 declared=arrival.declared,
                 received_at=arrival.received_at,
-                principal=key_name,
+                principal=poster.key,
             )
         return record, False
 
@@ -233,17 +232,36 @@ async def _gone(posted: Request) -> None:
 )
 def list_inspections(
     request: Request, reader: Reader, query: Annotated[ListQuery, Query()]
-) -> InspectionList:
+) -> Response:
     """Page through inspections by any of the filters together.
 
     While new ones arrive, following `next_cursor` neither skips nor repeats one. Times need a zone;
-    write the `+` of one as `%2B`.
+    write the `+` of one as `%2B`. Single views of a set are not listed; their sum is.
     """
     server = server_of(request)
+    wanted = filter_of(server, query, limit=query.limit)
+    before = server.cursors.page(query.cursor, wanted) if query.cursor is not None else None
+    page = server.records.find(replace(wanted, before_sequence=before))
+    following = page.next_before
+    holds = holds_of(server.records, page.records)
+    answer = InspectionList(
+        items=[Inspection.with_holds(record, holds[record.id]) for record in page.records],
+        next_cursor=None if following is None else server.cursors.of_page(following, wanted),
+        truncated=page.truncated,
+    )
+    return plain(answer)
+
+
+def filter_of(server: Server, query: FilterQuery, *, limit: int) -> Filter:
+    """What a query asks for, as the records are asked.
+
+    Raises:
+        SerialError: the serial does not fit the marks of the product that is asked for.
+    """
     serial = query.serial
     if serial is not None:
         serial = server.written_serial(serial, query.product)
-    wanted = Filter(
+    return Filter(
         serial=serial,
         station=query.station,
         product=query.product,
@@ -251,16 +269,11 @@ def list_inspections(
         machine=query.machine,
         mould=query.mould,
         disposition=query.disposition,
+        defect_class=query.class_,
+        reason=query.reason,
         received_from=query.from_,
         received_before=query.to,
-        limit=query.limit,
-    )
-    before = decode_cursor(query.cursor, wanted) if query.cursor is not None else None
-    page = server.records.find(replace(wanted, before_sequence=before))
-    following = page.next_before
-    return InspectionList(
-        items=[Inspection.of(record) for record in page.records],
-        next_cursor=None if following is None else encode_cursor(following, wanted),
+        limit=limit,
     )
 
 
@@ -268,53 +281,26 @@ def list_inspections(
     "/{inspection_id}",
     response_model=InspectionDetail,
     summary="Read one inspection",
-    responses=problems(404),
-    openapi_extra=sample('curl "$SERVER/v1/inspections/$ID"'),
+    responses={**UNCHANGED, **problems(404)},
+    openapi_extra={
+        "parameters": [IF_NONE_MATCH],
+        **sample('curl -i "$SERVER/v1/inspections/$ID"'),
+    },
 )
-def get_inspection(
-    request: Request, reader: OwnReader, inspection_id: InspectionId
-) -> InspectionDetail:
-    """The record as it was made, with every review of it."""
+def get_inspection(request: Request, reader: OwnReader, inspection_id: InspectionId) -> Response:
+    """The record as it was made, with every review of it and the holds that stand on it.
+
+    Its ETag is what a review sends as If-Match.
+    """
     server = server_of(request)
     record = server.records.get(inspection_id)
     reader.check_own(record.principal)
-    return InspectionDetail.with_reviews(record, server.records.reviews(record.id))
+    return answered(request, detail_of(server, record))
 
 
-@router.post(
-    "/{inspection_id}/reviews",
-    status_code=201,
-    response_model=Review,
-    summary="Decide as a person",
-    response_description="Recorded",
-    responses=problems(404, 413, 415),
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {"schema": {"$ref": "#/components/schemas/ReviewFields"}}
-            },
-        },
-        **sample(
-            """
-curl -X POST "$SERVER/v1/inspections/$ID/reviews" -H "Content-Type: application/json" \\
-  -d '{"disposition": "pass", "reason": "surface mark, not shrinkage"}'
-"""
-        ),
-    },
-)
-async def post_review(request: Request, reviewer: Reviewer, inspection_id: InspectionId) -> Review:
-    """Add a person's decision. Nothing is overwritten: the inspection stays as it was made.
-
-    The reviewer is the name on the access key; `local` where there are no keys.
-    """
-    review = await read_json(request, ReviewFields)
-    record = ReviewRecord(
-        id=new_inspection_id(),
-        inspection_id=inspection_id,
-        disposition=review.disposition,
-        reason=review.reason.strip(),
-        reviewer=reviewer.name,
-        reviewed_at=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+def detail_of(server: Server, record: InspectionRecord) -> InspectionDetail:
+    """An inspection with its reviews and holds as they are now."""
+    reviews = server.records.reviews(record.id)
+    return InspectionDetail.with_reviews(
+        record, reviews, holds_of(server.records, [record])[record.id]
     )
-    return Review.of(await run_in_threadpool(server_of(request).records.append_review, record))

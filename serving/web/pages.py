@@ -19,8 +19,9 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from inspection.entries import Entry
 from inspection.errors import NotFound
+from inspection.events import PartEvent
+from inspection.lives import Life, lives_of
 from inspection.names import normalise_trace_id
 from inspection.record import InspectionRecord, ReviewRecord
 from inspection.standing import InForce, disposition_in_force
@@ -37,21 +38,30 @@ LATEST = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartView:
-    """One product's part of this serial: its records, oldest first, and what stands."""
+    """One product's part of this name."""
 
-    product: str
-    entries: Sequence[Entry]
-    in_force: InForce | None
+    asked: str
+    life: Life
 
     @property
     def inspections(self) -> list[tuple[InspectionRecord, list[ReviewRecord]]]:
         """Newest first, each with its reviews."""
-        found = [entry for entry in self.entries if isinstance(entry, InspectionRecord)]
-        reviews = [entry for entry in self.entries if isinstance(entry, ReviewRecord)]
+        reviews = [entry for entry in self.life.entries if isinstance(entry, ReviewRecord)]
         return [
             (record, [review for review in reviews if review.inspection_id == record.id])
-            for record in reversed(found)
+            for record in reversed(self.life.inspections)
         ]
+
+    @property
+    def other_names(self) -> list[str]:
+        """What else it is or was called."""
+        return [name for name in self.life.names.names if name != self.asked]
+
+    @property
+    def events(self) -> list[PartEvent]:
+        """What happened to it besides, newest first."""
+        found = [entry for entry in self.life.entries if isinstance(entry, PartEvent)]
+        return found[::-1]
 
 
 def router() -> APIRouter:
@@ -129,13 +139,9 @@ def _views(server: Server, serial: str) -> list[PartView]:
     views = []
     for product in products:
         for mark in sorted(marks):
-            entries = server.records.part_history(product, mark)
-            if entries:
-                views.append(
-                    PartView(
-                        product=product, entries=entries, in_force=disposition_in_force(entries)
-                    )
-                )
+            life = lives_of(server.records, product, [mark]).get(mark)
+            if life is not None:
+                views.append(PartView(asked=mark, life=life))
     return views
 
 

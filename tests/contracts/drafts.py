@@ -1,12 +1,24 @@
-"""Drafts of inspections for tests and benchmarks of record stores: whole, and all different."""
+"""Drafts of inspections, and statements, for tests and benchmarks of record stores: whole, and all
+different.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from inspection.events import (
+    Assembly,
+    Erasure,
+    Hold,
+    Naming,
+    PartEvent,
+    ProcessValue,
+    ProcessValues,
+    Release,
+)
 from inspection.names import new_inspection_id
 from inspection.recipe import Region
 from inspection.record import (
@@ -17,10 +29,13 @@ from inspection.record import (
     RecipeReference,
     ReviewRecord,
 )
+from inspection.store import ViewSetDraft
 from inspection.verdict import Finding, Reason, Verdict
 
 if TYPE_CHECKING:
     from inspection.verdict import Disposition
+
+S = TypeVar("S")
 
 _numbers = itertools.count(1)
 
@@ -108,6 +123,52 @@ def make_review(inspection_id: str, **fields: Any) -> ReviewRecord:
             "reason": "surface mark, no crack",
             "reviewer": "kim",
             "reviewed_at": "2026-03-01T00:00:00.000Z",
+            **fields,
+        }
+    )
+
+
+def make_statement(kind: type[S], **fields: Any) -> S:
+    """A statement of this kind about part 0000000001 of product knuckle, unless fields say so."""
+    of_part = {"product": "knuckle", "part": "0000000001"}
+    usual: dict[type[Any], dict[str, Any]] = {
+        PartEvent: {**of_part, "event": "reworked", "at": "2026-03-01T08:00:00+09:00"},
+        Naming: {**of_part, "serial": "0000000002", "why": "re-marked", "reason": "worn"},
+        Assembly: {
+            **of_part,
+            "component_product": "bush",
+            "component_part": "b1",
+            "action": "fitted",
+            "at": "2026-03-01T08:00:00+09:00",
+        },
+        Hold: {"product": "knuckle", "scope": "part", "value": "0000000001", "reason": "porous"},
+        Release: {"hold_id": "nothing", "reason": "looked at"},
+        ProcessValues: {"values": (make_value(part="0000000001"),)},
+        Erasure: {"files": ("ab" * 32,), "rule": "90 days"},
+    }
+    common = {"id": new_inspection_id(), "by": "kim", "recorded_at": "2026-03-01T00:00:00.000Z"}
+    return kind(**{**common, **usual[kind], **fields})
+
+
+def make_value(**fields: Any) -> ProcessValue:
+    """Melt temperature; say of which part or machine."""
+    if "part" in fields:
+        fields = {"product": "knuckle", **fields}
+    usual = {"name": "melt", "value": 705.5, "unit": "degC", "at": "2026-03-01T08:00:00+09:00"}
+    return ProcessValue(**{**usual, **fields})
+
+
+def make_view_set(**fields: Any) -> ViewSetDraft:
+    """A set of the views front, side and back of part 0000000001."""
+    return ViewSetDraft(
+        **{
+            "id": new_inspection_id(),
+            "station": "xray-1",
+            "product": "knuckle",
+            "serial": "0000000001",
+            "views": ("front", "side", "back"),
+            "by": "line-1",
+            "recorded_at": "2026-03-01T00:00:00.000Z",
             **fields,
         }
     )

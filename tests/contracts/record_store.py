@@ -19,6 +19,9 @@ from inspection.record import InspectionRecord, ReviewRecord
 from inspection.standing import disposition_in_force
 from inspection.store import Filter
 from tests.contracts.drafts import make_draft, make_review
+from tests.contracts.naming import NamingContract
+from tests.contracts.statements import StatementsContract
+from tests.contracts.views import ViewsContract
 
 if TYPE_CHECKING:
     from inspection.record import InspectionDraft
@@ -42,7 +45,7 @@ def _all(store: RecordStore, **fields: object) -> list[InspectionRecord]:
             return found
 
 
-class RecordStoreContract:
+class RecordStoreContract(StatementsContract, NamingContract, ViewsContract):
     """The promises, one test each."""
 
     # --- appending ---------------------------------------------------------------------------

@@ -12,14 +12,17 @@ import pytest
 from click.testing import CliRunner
 
 from inspection import cli
-from inspection.cli_records import db, keys, verify
+from inspection.cli_database import db
+from inspection.cli_records import keys
+from inspection.cli_verify import verify
 from inspection.errors import ConfigurationError, InputError, NotFound, RequestError
-from inspection.stores import migrate
 from inspection.stores.files import FileImageStore
 from inspection.stores.keys import AccessKeys
 from inspection.stores.places import images_dir, records_path, records_url
+from inspection.stores.schema import REVISION
 from inspection.stores.sql import open_records
 from tests.contracts.drafts import make_draft
+from tests.contracts.previous_release import records_of_0001
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -159,20 +162,18 @@ def test_current_records_need_nothing(data_dir: Path) -> None:
     assert "Nothing to do" in run(db, "upgrade", data_dir=data_dir).stdout
 
 
-def test_older_records_are_upgraded_after_a_copy(
-    data_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # As a later release would see them.
-    monkeypatch.setattr(migrate, "REVISION", "0002")
-    status = run(db, "status", "--format", "json", data_dir=data_dir)
+def test_older_records_are_upgraded_after_a_copy(tmp_path: Path) -> None:
+    records_of_0001(records_path(tmp_path))
+    status = run(db, "status", "--format", "json", data_dir=tmp_path)
     assert status.exit_code == 2
-    assert json.loads(status.stdout) == {"state": "older", "revision": "0001", "wanted": "0002"}
-    result = run(db, "upgrade", data_dir=data_dir)
+    assert json.loads(status.stdout) == {"state": "older", "revision": "0001", "wanted": REVISION}
+    result = run(db, "upgrade", data_dir=tmp_path)
     assert result.exit_code == 0
-    (copy,) = (data_dir / "backups").iterdir()
+    (copy,) = (tmp_path / "backups").iterdir()
     assert str(copy) in result.stdout
     with closing(sqlite3.connect(copy)) as database:
-        assert database.execute("SELECT count(*) FROM entries").fetchone() == (3,)
+        assert database.execute("SELECT count(*) FROM entries").fetchone() == (6,)
+    assert run(db, "status", data_dir=tmp_path).exit_code == 0
 
 
 @pytest.mark.parametrize("revision", ["9999", None])

@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inspection.merkle import EMPTY_ROOT, Frontier, leaf_hash, node_hash, tree_root
+from inspection.merkle import (
+    EMPTY_ROOT,
+    Frontier,
+    Subtree,
+    consistency_proof,
+    inclusion_proof,
+    leaf_hash,
+    node_hash,
+    tree_root,
+    verify_consistency,
+    verify_inclusion,
+)
 
 # The vectors of RFC 6962 / RFC 9162 as certificate-transparency implementations share them.
 DATA = [
@@ -134,3 +145,173 @@ def test_copy_grows_by_itself() -> None:
 def test_peaks_that_do_not_fit_are_refused(size: int, peaks: list[bytes]) -> None:
     with pytest.raises(ValueError, match="fit"):
         Frontier(size, peaks)
+
+
+# --- proofs ------------------------------------------------------------------------------------
+
+ALL = [leaf_hash(data) for data in DATA]
+PUBLISHED = [*LEAVES, *NODES.values(), *ROOTS]
+PUBLISHED.append("0ebc5d3437fbe2db158b9f126a1d118e308181031d0a949f8dededebc558ef6a")
+BY_FIRST_DIGITS = {text[:4]: bytes.fromhex(text) for text in PUBLISHED}
+BY_FIRST_DIGITS["837d"] = node_hash(BY_FIRST_DIGITS["0ebc"], BY_FIRST_DIGITS["b086"])
+
+
+def source(leaves: list[bytes]) -> Subtree:
+    return lambda lo, hi: naive_root(leaves[lo:hi])
+
+
+def root(size: int) -> bytes:
+    return bytes.fromhex(ROOTS[size])
+
+
+@pytest.mark.parametrize(
+    ("index", "size", "nodes"),
+    [
+        (0, 8, ["96a2", "5f08", "6b47"]),
+        (5, 8, ["bc1a", "ca85", "d37e"]),
+        (2, 3, ["fac5"]),
+        (1, 5, ["6e34", "5f08", "bc1a"]),
+        (0, 1, []),
+    ],
+)
+def test_inclusion_proof_is_the_published_one(index: int, size: int, nodes: list[str]) -> None:
+    proof = inclusion_proof(index, size, source(ALL))
+    assert list(proof) == [BY_FIRST_DIGITS[node] for node in nodes]
+    assert verify_inclusion(index, size, ALL[index], proof, root(size))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "nodes"),
+    [
+        (1, 8, ["96a2", "5f08", "6b47"]),
+        (6, 8, ["0ebc", "ca85", "d37e"]),
+        (2, 5, ["5f08", "bc1a"]),
+        (6, 7, ["0ebc", "b086", "d37e"]),
+        (3, 7, ["0298", "0750", "fac5", "837d"]),
+        (4, 7, ["837d"]),
+        (0, 7, []),
+        (7, 7, []),
+    ],
+)
+def test_consistency_proof_is_the_published_one(old: int, new: int, nodes: list[str]) -> None:
+    proof = consistency_proof(old, new, source(ALL))
+    assert list(proof) == [BY_FIRST_DIGITS[node] for node in nodes]
+    assert verify_consistency(old, new, root(old), root(new), proof)
+
+
+def leaves_of(size: int) -> list[bytes]:
+    return [leaf_hash(str(number).encode()) for number in range(size)]
+
+
+@pytest.mark.parametrize("size", [*range(1, 20), 31, 32, 33, 64, 65])
+def test_every_leaf_of_every_tree_is_proven(size: int) -> None:
+    leaves = leaves_of(size)
+    top = naive_root(leaves)
+    for index in range(size):
+        proof = inclusion_proof(index, size, source(leaves))
+        assert len(proof) <= (size - 1).bit_length()
+        assert verify_inclusion(index, size, leaves[index], proof, top)
+
+
+@pytest.mark.parametrize("new", [*range(20), 32, 33])
+def test_every_beginning_of_every_tree_is_proven(new: int) -> None:
+    leaves = leaves_of(new)
+    for old in range(new + 1):
+        proof = consistency_proof(old, new, source(leaves))
+        assert verify_consistency(old, new, naive_root(leaves[:old]), naive_root(leaves), proof)
+
+
+@given(st.integers(1, 300), st.data())
+def test_inclusion_with_anything_changed_does_not_hold(size: int, draw: st.DataObject) -> None:
+    leaves = leaves_of(size)
+    index = draw.draw(st.integers(0, size - 1))
+    proof, top = inclusion_proof(index, size, source(leaves)), tree_root(leaves)
+    assert verify_inclusion(index, size, leaves[index], proof, top)
+    hashes = [leaves[index], *proof, top]
+    which = draw.draw(st.integers(0, len(hashes) - 1))
+    byte, bit = draw.draw(st.integers(0, 31)), draw.draw(st.integers(0, 7))
+    wrong = bytearray(hashes[which])
+    wrong[byte] ^= 1 << bit
+    hashes[which] = bytes(wrong)
+    assert not verify_inclusion(index, size, hashes[0], hashes[1:-1], hashes[-1])
+
+
+@given(st.integers(1, 300), st.data())
+def test_consistency_with_anything_changed_does_not_hold(new: int, draw: st.DataObject) -> None:
+    leaves = leaves_of(new)
+    old = draw.draw(st.integers(1, new))
+    proof = consistency_proof(old, new, source(leaves))
+    hashes = [tree_root(leaves[:old]), *proof, tree_root(leaves)]
+    assert verify_consistency(old, new, hashes[0], hashes[-1], proof)
+    which = draw.draw(st.integers(0, len(hashes) - 1))
+    byte, bit = draw.draw(st.integers(0, 31)), draw.draw(st.integers(0, 7))
+    wrong = bytearray(hashes[which])
+    wrong[byte] ^= 1 << bit
+    hashes[which] = bytes(wrong)
+    assert not verify_consistency(old, new, hashes[0], hashes[-1], hashes[1:-1])
+
+
+# What transparency-dev/merkle's negative vectors do to a good proof, done to all of these.
+@pytest.mark.parametrize(("index", "size"), [(0, 8), (5, 8), (2, 3), (1, 5), (3, 7)])
+def test_inclusion_of_another_place_or_size_does_not_hold(index: int, size: int) -> None:
+    leaf, proof = ALL[index], list(inclusion_proof(index, size, source(ALL)))
+    for i in (index - 1, index + 1, index ^ 2, index + size, -1):
+        assert not verify_inclusion(i, size, leaf, proof, root(size))
+    for n in (size * 2, size // 2, 0, -size):
+        assert not verify_inclusion(index, n, leaf, proof, root(size))
+    for changed in (
+        [],
+        proof[1:],
+        proof[:-1],
+        [*proof, b""],
+        [*proof, root(size)],
+        [root(size), *proof],
+        [leaf, *proof],
+        [*proof, leaf],
+        [bytes(33), *proof[1:]],
+        proof[::-1] if len(proof) > 1 else [bytes(32)],
+    ):
+        assert not verify_inclusion(index, size, leaf, changed, root(size))
+    for other in (EMPTY_ROOT, bytes(32), b"", leaf):
+        assert not verify_inclusion(index, size, leaf, proof, other)
+
+
+@pytest.mark.parametrize(("old", "new"), [(1, 8), (6, 8), (2, 5), (6, 7), (3, 7), (4, 7)])
+def test_consistency_of_other_sizes_does_not_hold(old: int, new: int) -> None:
+    proof = list(consistency_proof(old, new, source(ALL)))
+    for a, b in ((old - 1, new), (old + 1, new), (old, new * 2), (old, new // 2), (new, old)):
+        assert not verify_consistency(a, b, root(old), root(new), proof)
+    for changed in (
+        [],
+        proof[:-1],
+        [*proof, b""],
+        [*proof, root(old)],
+        [*proof, root(new)],
+        [root(old), *proof],
+        [root(new), *proof],
+        [proof[0], *proof],
+    ):
+        assert not verify_consistency(old, new, root(old), root(new), changed)
+    assert not verify_consistency(old, new, root(new), root(old), proof)
+    assert not verify_consistency(old, new, root(old), EMPTY_ROOT, proof)
+
+
+def test_without_a_proof_only_nothing_and_itself_are_a_beginning() -> None:
+    assert verify_consistency(0, 5, EMPTY_ROOT, root(5), [])
+    assert not verify_consistency(0, 5, bytes(32), root(5), [])
+    assert not verify_consistency(0, 5, EMPTY_ROOT, root(5), [root(5)])
+    assert not verify_consistency(5, 5, root(5), root(4), [])
+    assert not verify_consistency(5, 5, root(5), root(5), [root(5)])
+    assert not verify_consistency(4, 5, root(4), root(5), [])
+
+
+@pytest.mark.parametrize(("index", "size"), [(-1, 3), (3, 3), (0, 0)])
+def test_leaf_that_there_is_not_has_no_proof(index: int, size: int) -> None:
+    with pytest.raises(ValueError, match="no leaf"):
+        inclusion_proof(index, size, source(ALL))
+
+
+@pytest.mark.parametrize(("old", "new"), [(-1, 3), (4, 3)])
+def test_tree_does_not_begin_with_a_larger_one(old: int, new: int) -> None:
+    with pytest.raises(ValueError, match="begin"):
+        consistency_proof(old, new, source(ALL))

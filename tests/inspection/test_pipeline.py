@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -17,11 +18,13 @@ from inspection.errors import (
     InspectionError,
     RecordError,
     SerialCheckError,
+    SerialFormatError,
     UnreadableImage,
 )
 from inspection.frame import DecodeLimits
 from inspection.pipeline import Line, inspect_part
 from inspection.record import InspectionRequest
+from inspection.serials import SerialField, SerialFormat
 from inspection.store import Filter
 from inspection.stores.files import FileImageStore
 from inspection.stores.sql import open_records
@@ -181,3 +184,56 @@ def test_many_parts_at_once(line: Line) -> None:
     assert [record.trace_id for record in stored] == sorted(
         (record.trace_id for record in done.values()), reverse=True
     )
+
+
+# --- what the serial says, and views --------------------------------------------------------------
+
+
+def of_recipe(line: Line, **changes: Any) -> Line:
+    return replace(
+        line, package=replace(line.package, recipe=replace(line.package.recipe, **changes))
+    )
+
+
+MARKS = SerialFormat(
+    length=8,
+    check="none",
+    fields=(
+        SerialField(name="mould", start=0, length=2),
+        SerialField(name="lot", start=2, length=3),
+    ),
+)
+
+
+def test_the_serial_says_where_a_part_comes_from(line: Line) -> None:
+    told = of_recipe(line, serial=MARKS)
+    record = inspect_part(part_png("good"), request(serial="M4A07123"), told)
+    assert (record.mould, record.lot, record.disposition) == ("M4", "A07", "pass")
+    assert record.engine == line.engine.description
+
+
+def test_a_station_that_says_otherwise_is_not_believed_and_the_part_is_looked_at(
+    line: Line,
+) -> None:
+    told = of_recipe(line, serial=MARKS)
+    record = inspect_part(part_png("good"), request(serial="M4A07123", mould="M5"), told)
+    assert (record.mould, record.disposition) == ("M5", "review")
+    assert [reason.code for reason in record.reasons] == ["serial-disagrees"]
+    bad = inspect_part(part_png("bad"), request(2, serial="M4A07123", mould="M5"), told)
+    assert bad.disposition == "fail"
+
+
+def test_one_image_of_a_part_that_needs_several_is_never_a_pass(line: Line) -> None:
+    several = of_recipe(line, views=("front", "side"))
+    record = inspect_part(part_png("good"), request(), several)
+    assert record.disposition == "review"
+    assert [reason.code for reason in record.reasons] == ["view-missing"]
+
+
+def test_an_envelope_needs_a_recipe_that_knows_it(line: Line) -> None:
+    envelope = "[)>\x1e06\x1d25SUN1M4A07123\x1e\x04"
+    with pytest.raises(SerialFormatError, match="no format for it"):
+        inspect_part(part_png("good"), request(serial=envelope), of_recipe(line, serial=None))
+    marks = replace(MARKS, forms=("mh10.8.2",), issuer="UN1")
+    record = inspect_part(part_png("good"), request(serial=envelope), of_recipe(line, serial=marks))
+    assert record.serial == "M4A07123"

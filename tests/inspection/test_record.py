@@ -236,6 +236,28 @@ def test_first_inspection_stands(disposition: Disposition) -> None:
     )
 
 
+def view(disposition: Disposition, **fields: Any) -> InspectionRecord:
+    draft = make_draft(disposition=disposition, view_set="s", view="front", **fields)
+    return complete(draft, trace_id=TRACE_IDS.next(), attempt=None)
+
+
+def test_a_view_alone_settles_nothing() -> None:
+    assert stands(view("pass")) is None
+    assert stands(view("fail")) is None
+    assert stands(inspected("pass"), view("pass")) == "pass"
+    assert stands(inspected("fail"), view("pass")) == "fail"
+
+
+def test_a_pass_from_before_does_not_outlive_a_view_that_was_bad() -> None:
+    passed, bad = inspected("pass"), view("fail")
+    assert stands(passed, bad) == "review"
+    assert stands(passed, bad, make_review(passed.id, disposition="pass")) == "review"
+    assert stands(passed, view("review")) == "review"
+    assert stands(passed, bad, inspected("pass", "recheck", 2)) == "pass"
+    assert stands(passed, bad, inspected("fail", "recheck", 2)) == "fail"
+    assert stands(passed, view("fail", reason="challenge")) == "pass"
+
+
 @pytest.mark.parametrize("reason", sorted(NOT_COUNTED))
 def test_what_does_not_count_changes_nothing(reason: AttemptReason) -> None:
     assert stands(inspected("fail", reason)) is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -45,40 +45,109 @@ def bearer(text: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {text}"}
 
 
-# call -> the scopes that may; ID is an inspection of "station".
-MATRIX: list[tuple[str, str, set[str]]] = [
-    ("POST", "/v1/inspections", {"station", "admin"}),
-    ("GET", "/v1/inspections", {"mes", "qa", "admin"}),
-    ("GET", "/v1/inspections/ID", {"station", "mes", "qa", "admin"}),
-    ("GET", "/v1/inspections/ID/image", {"station", "mes", "qa", "admin"}),
-    ("GET", "/v1/inspections/ID/heatmap", {"station", "mes", "qa", "admin"}),
-    ("POST", "/v1/inspections/ID/reviews", {"qa", "admin"}),
-    ("GET", f"/v1/parts/KN-42/{serial(1)}", {"mes", "qa", "admin"}),
-    ("GET", "/v1/trace/TRACE", {"mes", "qa", "admin"}),
-    ("GET", "/v1/models", {"mes", "qa", "admin"}),
-    ("GET", "/", {"mes", "qa", "admin"}),
-    ("GET", "/docs", {"station", "mes", "qa", "admin"}),
-    ("GET", "/openapi.json", {"station", "mes", "qa", "admin"}),
+# call -> the scopes that may, and what is sent; ID is an inspection of "station".
+PART = f"/v1/parts/KN-42/{serial(1)}"
+AT = "2026-11-21T10:00:00Z"
+MELT = {"name": "melt", "value": 700, "unit": "degC", "at": AT, "machine": "LP-3"}
+READING = {"mes", "qa", "admin"}
+MATRIX: list[tuple[str, str, set[str], dict[str, Any] | None]] = [
+    ("POST", "/v1/inspections", {"station", "admin"}, None),
+    ("GET", "/v1/inspections", READING, None),
+    ("GET", "/v1/inspections:export", READING, None),
+    ("GET", "/v1/counts", READING, None),
+    ("GET", "/v1/inspections/ID", {"station", *READING}, None),
+    ("GET", "/v1/inspections/ID/image", {"station", *READING}, None),
+    ("GET", "/v1/inspections/ID/heatmap", {"station", *READING}, None),
+    (
+        *("POST", "/v1/inspections/ID/reviews", {"qa", "admin"}),
+        {"disposition": "pass", "reason": "seen"},
+    ),
+    (
+        *("POST", "/v1/view-sets", {"station", "admin"}),
+        {"station": "x", "product": "KN-42", "views": ["a"]},
+    ),
+    ("GET", "/v1/view-sets/SET", {"station", *READING}, None),
+    ("POST", "/v1/view-sets/SET/close", {"station", "admin"}, {}),
+    ("GET", PART, READING, None),
+    ("GET", f"{PART}/trace", READING, None),
+    ("GET", f"{PART}/genealogy", READING, None),
+    ("POST", f"{PART}/events", {"station", "mes", "admin"}, {"event": "shipped", "at": AT}),
+    ("POST", f"{PART}/names", {"qa", "admin"}, {"serial": "NEXT", "reason": "r"}),
+    (
+        *("POST", f"{PART}/components", {"mes", "admin"}),
+        {"product": "B", "serial": "b1", "at": AT},
+    ),
+    ("POST", "/v1/parts:lookup", READING, {"items": [{"product": "KN-42", "serial": "s"}]}),
+    (
+        *("POST", "/v1/holds", {"qa", "admin"}),
+        {"product": "KN-42", "scope": "lot", "value": "L", "reason": "r"},
+    ),
+    ("GET", "/v1/holds", READING, None),
+    ("POST", "/v1/holds/HOLD/release", {"qa", "admin"}, {"reason": "r"}),
+    ("POST", "/v1/process-values", {"mes", "admin"}, {"values": [MELT]}),
+    ("GET", "/v1/changes", READING, None),
+    ("GET", "/v1/events", READING, None),
+    ("GET", "/v1/trace/TRACE", READING, None),
+    ("GET", "/v1/models", READING, None),
+    ("GET", "/", READING, None),
+    ("GET", "/docs", {"station", *READING}, None),
+    ("GET", "/openapi.json", {"station", *READING}, None),
 ]
 
 
-@pytest.mark.parametrize(("method", "path", "allowed"), MATRIX)
-def test_every_call_lets_in_whom_its_scope_says(
-    guarded: tuple[Live, dict[str, str], AccessKeys], method: str, path: str, allowed: set[str]
+def test_the_matrix_has_every_call_of_the_document(
+    guarded: tuple[Live, dict[str, str], AccessKeys],
 ) -> None:
     live, texts, _ = guarded
-    posted = live.post(
-        BAD, capture_id="own", serial=serial(1), headers=bearer(texts["station"])
-    ).json()
+    document = live.http.get("/openapi.json", headers=bearer(texts["mes"])).json()
+    names = {
+        *(("{inspection_id}", "ID"), ("{trace_id}", "TRACE"), ("{view_set_id}", "SET")),
+        *(("{hold_id}", "HOLD"), ("{product}", "KN-42"), ("{serial}", serial(1))),
+    }
+    documented = set()
+    for path, entry in document["paths"].items():
+        for name, value in names:
+            path = path.replace(name, value)  # noqa: PLW2901
+        documented |= {(method.upper(), path) for method in entry}
+    open_to_all = {"/livez", "/healthz", "/readyz", "/metrics"}
+    assert {each for each in documented if each[1] not in open_to_all} <= {
+        (method, path) for method, path, _, _ in MATRIX
+    }
+
+
+@pytest.mark.parametrize(("method", "path", "allowed", "body"), MATRIX)
+def test_every_call_lets_in_whom_its_scope_says(
+    guarded: tuple[Live, dict[str, str], AccessKeys],
+    method: str,
+    path: str,
+    allowed: set[str],
+    body: dict[str, Any] | None,
+) -> None:
+    live, texts, _ = guarded
+    own = bearer(texts["station"])
+    posted = live.post(BAD, capture_id="own", serial=serial(1), headers=own).json()
+    views = {"station": "xray-1", "product": "KN-42", "views": ["a"]}
+    opened = live.add("/v1/view-sets", "own-set", headers=own, **views).json()["id"]
+    live.post(BAD, capture_id="own-view", view_set=opened, view="a", headers=own)
+    hold = {"product": "KN-42", "scope": "lot", "value": "L-1", "reason": "r"}
     place = path.replace("ID", posted["id"]).replace("TRACE", posted["trace_id"])
+    place = place.replace("SET", opened)
 
     def call(headers: dict[str, str], who: str) -> httpx.Response:
         answer: httpx.Response
         if path == "/v1/inspections" and method == "POST":
-            answer = live.post(BAD, capture_id=f"by-{who}", headers=headers)
-        else:
-            body = {"disposition": "pass", "reason": "seen"} if method == "POST" else None
-            answer = live.http.request(method, place, json=body, headers=headers)
+            return live.post(BAD, capture_id=f"by-{who}", headers=headers)
+        where, sent = place, body
+        if "HOLD" in path:  # each releases one of its own
+            made = live.add("/v1/holds", f"for-{who}", headers=bearer(texts["qa"]), **hold)
+            where = path.replace("HOLD", made.json()["id"])
+        if path.endswith("/names"):  # a new name each
+            number = 900 + (SCOPES.index(who) if who in SCOPES else 9)
+            sent = {"serial": serial(number), "reason": "r"}
+        wanted = {"If-Match": "*", "Idempotency-Key": f"{path}-{who}", **headers}
+        with live.http.stream(method, where, json=sent, headers=wanted) as answer:
+            if path != "/v1/events" or not answer.is_success:  # which has no end
+                answer.read()
         return answer
 
     for scope in SCOPES:
@@ -93,6 +162,34 @@ def test_every_call_lets_in_whom_its_scope_says(
         assert answer.status_code == 401
         assert answer.json()["code"] == "key-required"
         assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_a_station_reads_and_closes_only_its_own_views(
+    guarded: tuple[Live, dict[str, str], AccessKeys],
+) -> None:
+    live, texts, _ = guarded
+    views = {"station": "xray-1", "product": "KN-42", "views": ["a"]}
+    place = "/v1/view-sets"
+    opened = live.add(place, "private-set", headers=bearer(texts["station"]), **views).json()
+    other = bearer(texts["station-2"])
+    assert live.http.get(f"{place}/{opened['id']}", headers=other).status_code == 403
+    view = {"capture_id": "intruder", "view_set": opened["id"], "view": "a"}
+    intruded = live.post(BAD, headers=other, **view)
+    assert (intruded.status_code, intruded.json()["code"]) == (403, "scope-missing")
+    read = live.http.get(f"{place}/{opened['id']}", headers=bearer(texts["mes"])).json()
+    assert read["missing"] == ["a"], "another station's image is no view of this part"
+    assert live.http.post(f"{place}/{opened['id']}/close", headers=other).status_code == 403
+
+
+def test_keys_of_two_callers_do_not_meet(
+    guarded: tuple[Live, dict[str, str], AccessKeys],
+) -> None:
+    live, texts, _ = guarded
+    fields = {"event": "shipped", "at": AT}
+    mine = live.add(f"{PART}/events", "same-key", headers=bearer(texts["mes"]), **fields)
+    other = live.add(f"{PART}/events", "same-key", headers=bearer(texts["station"]), **fields)
+    assert (mine.status_code, other.status_code) == (201, 201)
+    assert (mine.json()["by"], other.json()["by"]) == ("mes", "station")
 
 
 @pytest.mark.parametrize("path", ["/livez", "/healthz", "/readyz", "/readyz?product=KN-42"])
@@ -115,11 +212,7 @@ def test_a_review_carries_the_name_of_the_key(
 ) -> None:
     live, texts, _ = guarded
     posted = live.post(BAD, capture_id="named", headers=bearer(texts["station"])).json()
-    review = live.http.post(
-        f"{posted['links']['self']}/reviews",
-        json={"disposition": "fail", "reason": "seen"},
-        headers=bearer(texts["qa"]),
-    ).json()
+    review = live.review(posted["id"], disposition="fail", headers=bearer(texts["qa"])).json()
     assert review["reviewer"] == "qa"
     assert live.server.records.get(posted["id"]).principal == "station"
 

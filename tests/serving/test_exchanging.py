@@ -17,8 +17,8 @@ from inspection.errors import EngineError, RegistryError
 from inspection.golden import FILE_NAME, Golden
 from inspection.pipeline import Line
 from inspection.registry import LOG_NAME, Promotion, Registry
-from serving.app import warm_engine
 from serving.batching import BatchingEngine
+from serving.warming import warm_engine
 from tests.live_server import Live, promoted_spot, running, serial, settings_in
 from tests.spot_model import part_png, spot_graph, write_spot_package
 

@@ -13,10 +13,10 @@ from inspection.engine import Prediction
 from inspection.errors import EngineError, InFlight, RecordError
 from inspection.record import InspectionDraft, InspectionRecord, InspectionRequest
 from inspection.stores.sql import SqlRecordStore
-from serving.app import warm_engine
 from serving.client import StationClient
 from serving.errors import ServerUnreachable
 from serving.inflight import InFlightGuard
+from serving.warming import warm_engine
 from tests.live_server import Live, running, serial, settings_in
 from tests.spot_model import part_png
 

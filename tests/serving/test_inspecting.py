@@ -20,7 +20,7 @@ FIELDS = {
     *("id", "trace_id", "serial", "part", "station", "product", "lot", "machine", "mould"),
     *("cavity", "capture_id", "attempt", "reason", "disposition", "probability", "novelty"),
     *("findings", "reasons", "model", "recipe", "image_sha256", "captured_at", "received_at"),
-    *("timings_ms", "links"),
+    *("timings_ms", "links", "view_set", "view", "views", "engine", "holds"),
 }
 
 
@@ -202,10 +202,7 @@ def test_a_review_is_added_and_changes_what_is_in_force(live: Live) -> None:
     assert (recheck["attempt"], recheck["reason"], recheck["disposition"]) == (2, "recheck", "pass")
     part = live.http.get(inspection["links"]["part"]).json()
     assert part["in_force"]["disposition"] == "fail", "a recheck does not lift a fail"
-    decided = live.http.post(
-        f"/v1/inspections/{recheck['id']}/reviews",
-        json={"disposition": "pass", "reason": "seen under the microscope"},
-    )
+    decided = live.review(recheck["id"], reason="seen under the microscope")
     assert decided.status_code == 201
     assert decided.json()["reviewer"] == "local"
     part = live.http.get(inspection["links"]["part"]).json()
@@ -234,7 +231,9 @@ def test_a_review_that_makes_no_sense_is_refused(live: Live, body: object) -> No
     inspection = made(
         live.post(part_png("bad"), capture_id=f"rr-{hash(str(body))}", serial=serial(11))
     )
-    answer = live.http.post(f"{inspection['links']['self']}/reviews", json=body)
+    answer = live.http.post(
+        f"{inspection['links']['self']}/reviews", json=body, headers={"If-Match": "*"}
+    )
     assert answer.status_code == 422
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert live.http.get(inspection["links"]["self"]).json()["reviews"] == []
@@ -262,6 +261,7 @@ def test_a_review_of_nothing_is_not_found(live: Live) -> None:
     answer = live.http.post(
         "/v1/inspections/0199d3f0-52e7-7c3a-9f6e-000000000000/reviews",
         json={"disposition": "pass", "reason": "x"},
+        headers={"If-Match": "*"},
     )
     assert answer.status_code == 404
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from inspection.errors import RequestError
 from inspection.store import Filter
-from serving.cursors import decode_cursor, encode_cursor
-from serving.schemas import normalised_instant
+from serving.cursors import Cursors
+from serving.wire import normalised_instant
 from tests.live_server import Live, promoted_spot, running, serial, settings_in
 from tests.spot_model import part_png
 
@@ -153,18 +153,39 @@ def test_a_cursor_belongs_to_its_filters(listed: tuple[Live, list[dict[str, Any]
     assert larger.status_code == 200, "the size of a page may change on the way"
 
 
-@given(st.integers(0, 2**63 - 1), st.integers(0, 21), st.sampled_from("ABCxyz019-_"))
-def test_a_cursor_comes_back_or_is_refused_when_altered(
+@given(st.integers(0, 2**63 - 1), st.integers(0, 31), st.sampled_from("ABCxyz019-_= "))
+def test_a_cursor_comes_back_and_is_refused_when_altered(
     sequence: int, place: int, symbol: str
 ) -> None:
-    wanted = Filter(lot="L1")
-    cursor = encode_cursor(sequence, wanted)
-    assert decode_cursor(cursor, wanted) == sequence
-    altered = cursor[:place] + symbol + cursor[place + 1 :]
-    if altered == cursor:
-        return
-    with contextlib.suppress(RequestError):
-        assert decode_cursor(altered, wanted) == sequence, "only unused bits may differ"
+    cursors, wanted = Cursors(bytes(32)), Filter(lot="L1")
+    page, change = cursors.of_page(sequence, wanted), cursors.of_change(sequence)
+    assert cursors.page(page, wanted) == cursors.change(change) == sequence
+    for cursor, read in ((page, lambda text: cursors.page(text, wanted)), (change, cursors.change)):
+        altered = cursor[:place] + symbol + cursor[place + 1 :]
+        if altered != cursor:
+            with pytest.raises(RequestError):
+                read(altered)
+        for cut in (cursor[:-1], cursor + "AAAA", ""):
+            with pytest.raises(RequestError):
+                read(cut)
+
+
+def test_a_cursor_is_of_one_list_and_one_installation() -> None:
+    ours, theirs = Cursors(b"a" * 32), Cursors(b"b" * 32)
+    wanted = Filter(lot="L1", reason="audit", defect_class="crack")
+    cursor = ours.of_page(7, wanted)
+    for other in (
+        replace(wanted, reason="recheck"),
+        replace(wanted, defect_class=None),
+        replace(wanted, received_from="2026-11-21T00:00:00Z"),
+    ):
+        with pytest.raises(RequestError):
+            ours.page(cursor, other)
+    assert ours.page(cursor, replace(wanted, limit=9)) == 7, "the size of a page may change"
+    with pytest.raises(RequestError):
+        theirs.page(cursor, wanted)
+    with pytest.raises(RequestError):
+        ours.change(cursor)
 
 
 @pytest.mark.parametrize(

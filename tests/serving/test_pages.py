@@ -76,12 +76,30 @@ def test_a_parts_page_shows_its_history_and_what_is_in_force(shown: Live) -> Non
     page = shown.http.get(f"/parts/{mark}").text
     assert 'class="force fail"' in page  # a recheck never lifts a fail
     assert 'class="stands fail"' in shown.http.get("/").text  # nor does the first page say so
-    review = {"disposition": "pass", "reason": "a <b>scratch</b> on the film"}
-    assert shown.http.post(f"/v1/inspections/{first['id']}/reviews", json=review).is_success
+    assert shown.review(first["id"], reason="a <b>scratch</b> on the film").is_success
     page = shown.http.get(f"/parts/{mark.lower()}").text
     assert 'class="force pass"' in page
     assert "a &lt;b&gt;scratch&lt;/b&gt; on the film" in page
     assert page.count("card ") == 2
+
+
+def test_a_parts_page_shows_its_names_holds_and_events(shown: Live) -> None:
+    old, new = serial(60), serial(61)
+    shown.post(part_png("good", seed=60), capture_id="p60", serial=old, mould="M-60")
+    place = f"/v1/parts/KN-42/{old}"
+    shown.add(f"{place}/names", "p60", serial=new, reason="marked again")
+    note = {"event": "returned", "at": "2026-11-21T10:00:00Z", "note": "a <b>dent</b>"}
+    shown.add(f"{place}/events", "p61", **note)
+    hold = {"product": "KN-42", "scope": "mould", "value": "M-60", "reason": "cooling <i>off</i>"}
+    held = shown.add("/v1/holds", "p62", **hold).json()
+    for name, other in ((old, new), (new, old)):
+        page = shown.http.get(f"/parts/{name}", params={"lang": "en"}).text
+        assert f'Also known as: <span class="mark">{other}</span>' in page
+        assert "returned<br>a &lt;b&gt;dent&lt;/b&gt;" in page
+        assert "ON HOLD" in page
+        assert "cooling &lt;i&gt;off&lt;/i&gt;" in page
+    shown.add(f"/v1/holds/{held['id']}/release", "p63", reason="r")
+    assert "ON HOLD" not in shown.http.get(f"/parts/{new}", params={"lang": "en"}).text
 
 
 def test_an_unread_part_has_a_page_too(shown: Live) -> None:

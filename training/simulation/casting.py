@@ -227,7 +227,7 @@ def roughen(thickness_mm: Map, pitch_mm: float, rng: np.random.Generator) -> Map
     rough = thickness_mm * (1 + np.float32(0.01) * slow) + np.float32(0.03) * skin * np.minimum(
         thickness_mm, 1.0
     )
-    return np.maximum(rough, 0.0, dtype=np.float32)
+    return np.asarray(np.maximum(rough, 0.0), dtype=np.float32)
 
 
 def zone_at(x: float, y: float) -> Zone:

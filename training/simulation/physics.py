@@ -211,7 +211,7 @@ class Detector:
         levels += offset + np.float32(self.offset_level + drift)
         levels += np.float32(self.electronics) * rng.standard_normal(self.size_px, dtype=np.float32)
         levels.reshape(-1)[where] = stuck
-        return np.clip(np.rint(levels), 0, 65_535).astype(np.uint16)
+        return np.asarray(np.clip(np.rint(levels), 0, 65_535), dtype=np.uint16)
 
     def noise_of(self, signal: float, quanta: float) -> float:
         """Expected standard deviation after flat-fielding, relative to the open beam.

@@ -213,13 +213,13 @@ def _expose(light: Map, rng: np.random.Generator) -> NDArray[np.uint8]:
     colour = np.clip(level[..., np.newaxis] * np.array(TINT), 0.0, 4.0)
     electrons = 9_000 * colour
     noisy = electrons + rng.standard_normal(colour.shape) * np.sqrt(electrons + 15**2)
-    return np.clip(np.rint(noisy / 9_000 * 200), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(noisy / 9_000 * 200), 0, 255), dtype=np.uint8)
 
 
 def _extent_mm(mask: NDArray[np.bool_]) -> float:
-    points = cv2.findNonZero(mask.astype(np.uint8))
-    if points is None:
+    if not mask.any():
         return 0.0
+    points = cv2.findNonZero(mask.astype(np.uint8))
     (_, _), (width, height), _ = cv2.minAreaRect(points)
     return float(max(width, height) * PIXEL_UM / 1000)
 

@@ -14,8 +14,6 @@ def run() -> None:
         connection=context.config.attributes["connection"],
         target_metadata=metadata,
         transactional_ddl=True,
-        # SQLite changes a table by copying it.
-        render_as_batch=True,
     )
     context.run_migrations()
 

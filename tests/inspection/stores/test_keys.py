@@ -1,26 +1,26 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from inspection.errors import NotFound, RecordError, RequestError
+from inspection.stores.database import open_engine
 from inspection.stores.keys import SCOPES, AccessKeys
-from inspection.stores.places import records_path, records_url
+from inspection.stores.schema import access_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture
-def keys(tmp_path: Path) -> Iterator[AccessKeys]:
-    opened = AccessKeys(records_url(tmp_path))
+def keys(any_url: str) -> Iterator[AccessKeys]:
+    opened = AccessKeys(any_url)
     yield opened
     opened.close()
 
@@ -34,15 +34,17 @@ def test_created_key_opens_with_its_scope(keys: AccessKeys, scope: str) -> None:
     assert keys.list() == (key,)
 
 
-def test_secret_is_long_and_never_stored(keys: AccessKeys, tmp_path: Path) -> None:
+def test_secret_is_long_and_never_stored(keys: AccessKeys, any_url: str) -> None:
     texts = [keys.create(f"key {n}", "mes")[0] for n in range(5)]
     secrets = [text.split("_")[2] for text in texts]
     assert len(set(secrets)) == 5
     assert all(len(secret) * 5 >= 160 for secret in secrets)  # 32 symbols: 5 bits each
-    keys.close()
-    kept = b"".join(path.read_bytes() for path in tmp_path.glob("records.db*"))
-    assert not any(secret.encode() in kept for secret in secrets)
-    assert hashlib.sha256(secrets[0].encode()).digest() in kept
+    engine = open_engine(any_url, read_only=True)
+    with engine.begin() as connection:
+        kept = str(connection.execute(select(access_keys)).all())
+    engine.dispose()
+    assert not any(secret in kept for secret in secrets)
+    assert repr(hashlib.sha256(secrets[0].encode()).digest()) in kept
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -69,11 +71,9 @@ def test_nothing_near_a_key_opens(keys: AccessKeys) -> None:
     assert [keys.authenticate(t) for t in near] == [None] * len(near)
 
 
-def test_revoked_key_opens_nothing_at_once_in_every_process(
-    keys: AccessKeys, tmp_path: Path
-) -> None:
+def test_revoked_key_opens_nothing_at_once_in_every_process(keys: AccessKeys, any_url: str) -> None:
     text, key = keys.create("line 1", "station")
-    with closing(AccessKeys(records_url(tmp_path))) as other:
+    with closing(AccessKeys(any_url)) as other:
         assert other.authenticate(text) == key
         revoked = keys.revoke(key.id)
         assert other.authenticate(text) is None
@@ -110,14 +110,17 @@ def test_unknown_scope_is_refused(keys: AccessKeys) -> None:
         keys.create("line 1", "root")  # type: ignore[arg-type]
 
 
-def test_unknown_key_cannot_be_revoked(keys: AccessKeys) -> None:
+@pytest.mark.parametrize("key_id", ["nobody", "", "a\x00b", "'; DROP TABLE access_keys; --"])
+def test_unknown_key_cannot_be_revoked(keys: AccessKeys, key_id: str) -> None:
     with pytest.raises(NotFound):
-        keys.revoke("nobody")
+        keys.revoke(key_id)
 
 
-def test_database_that_cannot_be_read_is_not_a_wrong_key(keys: AccessKeys, tmp_path: Path) -> None:
+def test_database_that_cannot_be_read_is_not_a_wrong_key(keys: AccessKeys, any_url: str) -> None:
     text, _ = keys.create("line 1", "station")
-    with closing(sqlite3.connect(records_path(tmp_path))) as database:
-        database.execute("DROP TABLE access_keys")
+    engine = open_engine(any_url, writing=True)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE access_keys")
+    engine.dispose()
     with pytest.raises(RecordError):
         keys.authenticate(text)

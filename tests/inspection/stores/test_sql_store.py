@@ -26,8 +26,9 @@ from inspection.stores.database import open_engine
 from inspection.stores.files import FileImageStore
 from inspection.stores.places import images_dir, records_path, records_url
 from inspection.stores.sql import SqlRecordStore, open_records
+from inspection.stores.transaction import Decision, Work
 from inspection.stores.verify import verify_store
-from inspection.stores.writer import GroupWriter, Work
+from inspection.stores.writer import GroupWriter
 from tests.contracts.drafts import make_draft, make_review
 from tests.contracts.record_store import RecordStoreContract
 
@@ -106,10 +107,10 @@ def test_conflicts_in_a_group_fail_alone(store: SqlRecordStore, tmp_path: Path) 
             replace(make_draft(serial="u"), lot=5),  # type: ignore[arg-type]
             make_draft(serial="b"),
             make_draft(capture_id=twin.capture_id),
-            make_review("nothing"),
-            make_review(stored.id, id=stored.id),
+            Decision(review=make_review("nothing")),
+            Decision(review=make_review(stored.id, id=stored.id)),
             replace(make_draft(serial="v"), verdict=None),  # type: ignore[arg-type]
-            make_review(stored.id),
+            Decision(review=make_review(stored.id)),
         ],
     )
     assert isinstance(answers[1], KeyReused)
@@ -230,7 +231,7 @@ def test_missing_folder_is_refused(tmp_path: Path) -> None:
         open_records(records_url(tmp_path / "nowhere"))
 
 
-@pytest.mark.parametrize("url", ["postgresql://host/db", "sqlite://", "sqlite:///a?b", "nonsense"])
+@pytest.mark.parametrize("url", ["mysql://host/db", "sqlite://", "sqlite:///a?b", "nonsense"])
 def test_other_addresses_are_refused(url: str) -> None:
     with pytest.raises(ConfigurationError):
         open_records(url)
@@ -239,7 +240,7 @@ def test_other_addresses_are_refused(url: str) -> None:
 def test_almost_full_disk_is_found_before_it_is_full(
     store: SqlRecordStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("inspection.stores.database.ROOM_NEEDED_BYTES", 2**80)
+    monkeypatch.setattr("inspection.stores.sqlite.ROOM_NEEDED_BYTES", 2**80)
     with pytest.raises(RecordError, match="free"):
         store.check()
 

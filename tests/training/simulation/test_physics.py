@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -101,9 +103,11 @@ def test_a_detector_has_its_own_patterns_and_bad_pixels_for_ever() -> None:
 
 
 def test_what_cannot_be_built_is_refused() -> None:
-    for wrong in ({"tube_kv": 20}, {"quanta": 0}, {"scatter": -1}):
+    beams: list[dict[str, Any]] = [{"tube_kv": 20}, {"quanta": 0}, {"scatter": -1}]
+    for wrong in beams:
         with pytest.raises(RequestError):
             Beam(**wrong)
-    for wrong in ({"open_level": 65_000.0}, {"pitch_mm": 0.0}, {"bad_share": 0.5}):
+    panels: list[dict[str, Any]] = [{"open_level": 65e3}, {"pitch_mm": 0.0}, {"bad_share": 0.5}]
+    for wrong in panels:
         with pytest.raises(RequestError):
             Detector(**wrong)

@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 import cv2
+import numpy as np
 import pytest
 
 from inspection.cli import main
@@ -55,7 +56,7 @@ def test_masks_lie_where_the_truth_says(made: Made) -> None:
     looked = 0
     for line in lines:
         for region in line.get("regions", []):
-            mask = cv2.imread(str(made.folder / region["mask"]), cv2.IMREAD_UNCHANGED)
+            mask = np.asarray(cv2.imread(str(made.folder / region["mask"]), cv2.IMREAD_UNCHANGED))
             of_class = [
                 defect["views"][line["view"]]
                 for defect in truths[line["part"]]["defects"]
