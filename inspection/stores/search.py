@@ -57,6 +57,9 @@ _BEYOND: Final = 2**62
 _NARROW: Final = ("serial", "lot")
 _TALLIED: Final = ("product", "station", "machine", "mould", "reason")
 
+# Looked at row by row like the others: where the time lies is known by its sequences already.
+_received: Final = func.coalesce(inspections.c.received_at, "")
+
 Stretch = tuple[int, int]
 """The lowest sequence, and the one past the highest."""
 
@@ -83,9 +86,9 @@ def find(connection: Connection, wanted: Filter) -> Page:
     low, below = 1, _BEYOND if wanted.before_sequence is None else wanted.before_sequence
     times: list[ColumnElement[bool]] = []
     if wanted.received_from is not None:
-        times.append(inspections.c.received_at >= as_stored(wanted.received_from))
+        times.append(_received >= as_stored(wanted.received_from))
     if wanted.received_before is not None:
-        times.append(inspections.c.received_at < as_stored(wanted.received_before))
+        times.append(_received < as_stored(wanted.received_before))
     if times:
         span = sequences_of(connection, wanted)
         if span is None:
