@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import func, select, type_coerce
@@ -33,6 +32,7 @@ from inspection.stores.migrate import require_current
 from inspection.stores.schema import checkpoints, entries, tree_heads
 from inspection.stores.verify_checkpoints import CheckpointCheck
 from inspection.stores.verify_files import FilesCheck
+from inspection.stores.verify_months import MonthCheck
 from inspection.stores.verify_rows import DerivedCheck, end_of_tables
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ class _Verification:
         self._tree = Frontier()
         self._last = _BEFORE_ALL
         self._next = 1
-        self._month = 0
+        self._months = MonthCheck(self._problems.add)
         self._kinds: Counter[str] = Counter()
         self._heads = _Heads(self._problems.add)
         self._rows = DerivedCheck(self._problems.add)
@@ -303,10 +303,6 @@ class _Verification:
         if number != self._next:
             problem(f"record {self._next} is missing: the next one is {number}")
         self._next = number + 1
-        if not _is_month(row.month) or row.month < self._month:
-            problem(f"record {number}: its month {row.month} does not follow {self._month}")
-        else:
-            self._month = row.month
         body = row.body if isinstance(row.body, bytes) else str(row.body).encode("utf-8", "replace")
         leaf = leaf_hash(body)
         self._tree.add(leaf)
@@ -314,6 +310,7 @@ class _Verification:
         if row.leaf_hash != leaf:
             problem(f"record {number}: its body does not have its leaf hash")
         entry = _parse(row.kind, body)
+        self._months.entry(number, row.month, entry)
         if entry is None:
             problem(f"record {number}: its body is not canonical JSON of its kind")
             return
@@ -366,14 +363,6 @@ def _parse(kind: object, body: bytes) -> Entry | None:
         return read_entry(str(kind), body)
     except (ValueError, RecursionError, InspectionError):
         return None
-
-
-def _is_month(value: object) -> bool:
-    """Whether it is a month such as 202611, no later than tomorrow's."""
-    if not isinstance(value, int) or not 1 <= value % 100 <= 12 or value < 197001:
-        return False
-    tomorrow = datetime.now(UTC) + timedelta(days=1)
-    return value <= tomorrow.year * 100 + tomorrow.month
 
 
 def _end(connection: Connection) -> int:

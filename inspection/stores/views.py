@@ -219,7 +219,10 @@ def sum_up(
         idempotency_key=name,
         request_sha256=hashlib.sha256(name.encode()).hexdigest(),
         serial=view_set.serial,
-        **_origin(view_set, seen),
+        lot=_said("lot", view_set, seen),
+        machine=_said("machine", view_set, seen),
+        mould=_said("mould", view_set, seen),
+        cavity=_said("cavity", view_set, seen),
         reason=view_set.reason,
         verdict=_verdict(worst, seen, missing),
         model=worst.model,
@@ -237,13 +240,11 @@ def sum_up(
     return draft, tuple(_reference(name, came) for name in view_set.views)
 
 
-def _origin(view_set: ViewSet, seen: list[InspectionRecord]) -> dict[str, str | None]:
+def _said(field: str, view_set: ViewSet, seen: list[InspectionRecord]) -> str | None:
     """Where the part comes from: as the set says, or as every view that says it agrees."""
-    found: dict[str, str | None] = {}
-    for field in ORIGIN:
-        said = {getattr(record, field) for record in seen} - {None}
-        found[field] = getattr(view_set, field) or (said.pop() if len(said) == 1 else None)
-    return found
+    told: str | None = getattr(view_set, field)
+    said = {value for record in seen if (value := getattr(record, field)) is not None}
+    return told or (said.pop() if len(said) == 1 else None)
 
 
 def _verdict(worst: InspectionRecord, seen: list[InspectionRecord], missing: list[str]) -> Verdict:

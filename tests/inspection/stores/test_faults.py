@@ -31,7 +31,7 @@ from inspection.stores.files import FileImageStore
 from inspection.stores.places import records_path
 from inspection.stores.sql import open_records
 from inspection.stores.verify import verify_store
-from tests.contracts.drafts import make_review
+from tests.contracts.drafts import make_draft, make_review
 from tests.postgres_server import PostgresServer, running_server
 from tests.writing_process import IMAGE, draft_of, read_ledger
 
@@ -366,3 +366,34 @@ def test_a_clock_that_jumps_changes_neither_order_nor_uniqueness(
         attempts = [getattr(change.entry, "attempt", None) for change in changes]
         assert attempts == list(range(1, 26))
         assert len(store.part_history("knuckle", "s")) == 25
+
+
+def test_a_clock_that_ran_ahead_and_was_set_back_is_no_damage(
+    any_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead = datetime.now(UTC) + timedelta(days=500)
+    written = ahead.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    with closing(open_records(any_url)) as store:
+        store.append(make_draft(serial="s1"))
+        monkeypatch.setattr(writer, "_this_month", lambda: ahead.year * 100 + ahead.month)
+        store.append(make_draft(serial="s2", received_at=written))
+        monkeypatch.undo()
+        store.append(make_draft(serial="s3"))
+    assert months_doubted(any_url, tmp_path) == []
+
+
+def test_a_month_that_no_clock_has_said_is_damage(
+    any_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "_this_month", lambda: 209901)
+    with closing(open_records(any_url)) as store:
+        store.append(make_draft(serial="s1"))
+    monkeypatch.undo()
+    (doubt,) = months_doubted(any_url, tmp_path)
+    assert "its month 209901" in doubt
+
+
+def months_doubted(url: str, tmp_path: Path) -> list[str]:
+    """What `verify` says of months; the drafts here have no image files."""
+    report = verify_store(url, FileImageStore(tmp_path / "images", read_only=True))
+    return [problem for problem in report.problems if "month" in problem]
