@@ -139,9 +139,7 @@ def self_test(package: ModelPackage, engine: Engine) -> int:
     right, right_novelty = np.tile(golden.scores, (2, 1)), np.tile(golden.novelty, 2)
     if scores.shape != right.shape:
         raise EngineError(f"{package.reference} gives {scores.shape[1]} scores an image")
-    found, wanted = (
-        np.clip(calibration.probabilities(each), *RANGE) for each in (scores, right)
-    )
+    found, wanted = (np.clip(calibration.probabilities(each), *RANGE) for each in (scores, right))
     apart = np.abs(found - wanted)
     odds = np.abs(np.log(found / (1 - found)) - np.log(wanted / (1 - wanted)))
     novelty = np.array([each.novelty for each in answers])
