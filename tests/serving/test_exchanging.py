@@ -91,10 +91,12 @@ def test_a_promotion_judges_while_parts_come_in_and_none_is_lost(site: Path) -> 
             for name in ("a", "b", "c", "d"):
                 pool.submit(station, name)
             try:
+                until(lambda: (201, 1) in answers)
                 for number in (2, 3, 4):
                     promote_next(site / "weights")
                     until_version(live, number)
                     assert ready(live)[0] == 200
+                until(lambda: (201, 4) in answers)
             finally:
                 stop.set()
         assert {status for status, _ in answers} == {201}
