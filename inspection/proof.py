@@ -239,13 +239,16 @@ def heatmap_name(sequence: int) -> str:
     return f"heatmaps/{sequence:012}.png"
 
 
-def evidence_picture(record: InspectionRecord, image: bytes, evidence: bytes) -> bytes:
+def evidence_picture(
+    record: InspectionRecord, image: bytes, evidence: bytes, *, alpha: float = 0.5
+) -> bytes:
     """The image in grey with the evidence over it and the findings outlined, as a PNG.
 
     Args:
         record: holds where the evidence lies and how it is turned into probability.
         image: the original file.
         evidence: the .npy file.
+        alpha: of the evidence, as in `overlay_png`.
 
     Raises:
         RecordsDamaged: the record has no evidence, or the map cannot be read.
@@ -268,4 +271,5 @@ def evidence_picture(record: InspectionRecord, image: bytes, evidence: bytes) ->
         calibration.local(scores.astype(np.float32)).max(axis=0),
         Region(top=top, left=left, height=box_height, width=box_width),
         boxes=[finding.region for finding in record.findings],
+        alpha=alpha,
     )

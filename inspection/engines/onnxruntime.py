@@ -17,6 +17,7 @@ import onnxruntime
 
 from inspection.engine import Prediction, split_outputs, stack_images
 from inspection.engines.devices import cuda_names
+from inspection.engines.finite import require_finite
 from inspection.errors import ConfigurationError, EngineError
 
 if TYPE_CHECKING:
@@ -200,7 +201,6 @@ def read_graph(graph: bytes) -> tuple[str, tuple[int | None, ...]]:
         EngineError: it is not one of ours, or holds weights that are no numbers.
     """
     import onnx
-    from onnx import numpy_helper
 
     try:
         model = onnx.load_from_string(graph)
@@ -210,16 +210,6 @@ def read_graph(graph: bytes) -> tuple[str, tuple[int | None, ...]]:
     inputs = model.graph.input
     if len(inputs) != 1 or not set(OUTPUTS) <= names:
         raise EngineError(f"the graph gives {sorted(names)}, not {OUTPUTS}")
-    weights = [(tensor.name, tensor) for tensor in model.graph.initializer]
-    constants = [node for node in model.graph.node if node.op_type == "Constant"]
-    weights += [(node.output[0], each.t) for node in constants for each in node.attribute]
-    for name, tensor in weights:
-        held = numpy_helper.to_array(tensor) if tensor.data_type else np.zeros(0)
-        # A ReLU6 would make ordinary answers of them.
-        if held.dtype.kind == "f" and not np.isfinite(held).all():
-            raise EngineError(
-                f"the graph's {name} holds a weight that is not a finite number",
-                remedy="Train the model again; this one never gave answers.",
-            )
+    require_finite(model)
     _, *shape = (axis.dim_value or None for axis in inputs[0].type.tensor_type.shape.dim)
     return inputs[0].name, tuple(shape)

@@ -16,12 +16,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from inspection.engines.finite import require_finite
 from inspection.engines.triton_names import ANSWERS, INPUT, STAMP, STAMP_BYTES, stamp_of
 from inspection.errors import EngineError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from onnx import ModelProto
 
 OLDEST_OPSET: Final = 15  # the first whose `Shape` takes `start` and `end`
 
@@ -58,7 +58,7 @@ def stamped_graph(data: bytes, digest: str, image_shape: tuple[int, int, int]) -
     graph = model.graph
     if opset < OLDEST_OPSET or [each.name for each in graph.input] != [INPUT]:
         raise EngineError(f"model.onnx is not a graph of one `{INPUT}` in opset {OLDEST_OPSET}+")
-    _require_finite(model)
+    require_finite(model)
     outputs = {each.name: each for each in graph.output}
     if set(outputs) != set(ANSWERS):
         raise EngineError(f"the graph gives {sorted(outputs)}, not {ANSWERS}")
@@ -95,17 +95,3 @@ def stamped_graph(data: bytes, digest: str, image_shape: tuple[int, int, int]) -
     except onnx.checker.ValidationError as error:
         raise EngineError(f"the graph could not be stamped: {error}") from error
     return StampedGraph(data=bytes(model.SerializeToString(deterministic=True)), shapes=shapes)
-
-
-def _require_finite(model: ModelProto) -> None:
-    """A ReLU may make an ordinary number of NaN, so that no answer would show it."""
-    weights = [(tensor.name, tensor) for tensor in model.graph.initializer]
-    constants = [node for node in model.graph.node if node.op_type == "Constant"]
-    weights += [(node.output[0], each.t) for node in constants for each in node.attribute]
-    for name, tensor in weights:
-        held = numpy_helper.to_array(tensor) if tensor.data_type else np.zeros(0)
-        if held.dtype.kind == "f" and not np.isfinite(held).all():
-            raise EngineError(
-                f"the graph's {name} holds a weight that is not a finite number",
-                remedy="Train the model again.",
-            )

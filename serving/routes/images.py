@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Final
 
-import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 
 from inspection.errors import NotFound, RecordsDamaged
-from inspection.frame import DecodeLimits, decode_image
-from inspection.heatmap import overlay_png
-from inspection.recipe import Region
-from inspection.verdict import Calibration
+from inspection.proof import evidence_picture
 from serving.auth import OwnReader
 from serving.conditional import UNCHANGED, has_copy
 from serving.errors import FileErased
@@ -125,23 +120,8 @@ def heatmap_of(server: Server, record: InspectionRecord, alpha: float) -> bytes:
         RecordsDamaged: image or map are not what the record says.
     """
     evidence = _evidence_of(record)
-    data = file_of(server, record.image_sha256)
-    # It was within the limits when it came in; limits that were lowered since do not hide it.
-    height, width = record.image_size_px
-    frame = decode_image(data, limits=DecodeLimits(max_bytes=len(data), max_pixels=height * width))
-    try:
-        scores = np.load(io.BytesIO(file_of(server, evidence.sha256)), allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise RecordsDamaged(f"evidence map {evidence.sha256} cannot be read") from error
-    calibration = Calibration(slope=evidence.slope, intercept=evidence.intercept)
-    top, left, box_height, box_width = evidence.region_px
-    return overlay_png(
-        frame,
-        calibration.local(scores.astype(np.float32)).max(axis=0),
-        Region(top=top, left=left, height=box_height, width=box_width),
-        boxes=[finding.region for finding in record.findings],
-        alpha=alpha,
-    )
+    image, scores = (file_of(server, each) for each in (record.image_sha256, evidence.sha256))
+    return evidence_picture(record, image, scores, alpha=alpha)
 
 
 def file_of(server: Server, sha256: str) -> bytes:
