@@ -12,9 +12,9 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from inspection.errors import InspectionError
-from inspection.key_files import read_or_make_key
+from inspection.proofs.key_files import read_or_make_key
+from inspection.proofs.witnesses import name_of, parse_witness
 from inspection.stores.checkpoints import CheckpointMaker, key_path
-from inspection.witnesses import name_of, parse_witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable

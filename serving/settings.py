@@ -34,7 +34,7 @@ from pydantic_settings import (
 
 from inspection.errors import ConfigurationError, InspectionError
 from inspection.frame import DecodeLimits
-from inspection.witnesses import parse_witness
+from inspection.proofs.witnesses import parse_witness
 
 PREFIX: Final = "INSPECTION_"
 NESTING: Final = "__"

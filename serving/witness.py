@@ -1,6 +1,6 @@
 """`inspection witness serve`: a witness on another box, over HTTP (c2sp.org/tlog-witness).
 
-    POST /add-checkpoint  ->  inspection.witness.Witness  ->  200 cosignature | 4xx why not
+    POST /add-checkpoint  ->  inspection.proofs.witness.Witness  ->  200 cosignature | 4xx why not
     GET  /                ->  its verifier key, and the logs it knows
 
 It needs no database and no model: a small machine that the owner of the records has no key to will
@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import click
 
 from inspection.errors import ConfigurationError, InspectionError
-from inspection.key_files import make_key, read_or_make_key
-from inspection.notes import WITNESS, VerifierKey
-from inspection.witness import MAX_SUBMISSION_BYTES, Answer, Witness
+from inspection.proofs.key_files import make_key, read_or_make_key
+from inspection.proofs.notes import WITNESS, VerifierKey
+from inspection.proofs.witness import MAX_SUBMISSION_BYTES, Answer, Witness
 from serving.envelope import log_to_stderr
 
 if TYPE_CHECKING:

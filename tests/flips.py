@@ -19,7 +19,7 @@ from typing import Any, Final
 from sqlalchemy import Engine
 
 from inspection.errors import InspectionError
-from inspection.notes import WITNESS, Checkpoint, SigningKey, cosign
+from inspection.proofs.notes import WITNESS, Checkpoint, SigningKey, cosign
 from inspection.stores import database, definitions, verify
 from inspection.stores.checkpoints import CheckpointMaker
 from inspection.stores.files import FileImageStore

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from inspection.merkle import consistency_proof, leaf_hash, tree_root
-from inspection.notes import LOG, Checkpoint, Note, SigningKey, sign
+from inspection.proofs.merkle import consistency_proof, leaf_hash, tree_root
+from inspection.proofs.notes import LOG, Checkpoint, Note, SigningKey, sign
 
 
 class Log:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from inspection.entries import canonical_json, parse_entry
-from inspection.merkle import leaf_hash
+from inspection.proofs.merkle import leaf_hash
 from inspection.record import complete
 from inspection.serials import ALPHABET_32, check_character
 from inspection.stores.rollups import GrowingTree

@@ -25,7 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from inspection.merkle import leaf_hash, verify_consistency, verify_inclusion
+from inspection.proofs.merkle import leaf_hash, verify_consistency, verify_inclusion
 from inspection.stores.database import open_engine
 from inspection.stores.migrate import ensure_schema
 from inspection.stores.places import records_path, records_url

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import insert, select, update
 
 from inspection.errors import ConfigurationError, InputError, InspectionError, RecordsDamaged
-from inspection.notes import Checkpoint, Note, SigningKey, VerifierKey, cosigned_at, sign
+from inspection.proofs.notes import Checkpoint, Note, SigningKey, VerifierKey, cosigned_at, sign
+from inspection.proofs.witness import FileWitness, check_continues
+from inspection.proofs.witnesses import AnyWitness, HttpWitness, name_of
 from inspection.stores.database import open_engine, translated
 from inspection.stores.schema import checkpoints
 from inspection.stores.tree import HashTree
-from inspection.witness import FileWitness, check_continues
-from inspection.witnesses import AnyWitness, HttpWitness, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

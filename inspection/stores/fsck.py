@@ -18,7 +18,7 @@ from sqlalchemy import select
 
 from inspection.entries import parse_entry
 from inspection.errors import InspectionError, RecordsDamaged
-from inspection.merkle import Frontier
+from inspection.proofs.merkle import Frontier
 from inspection.record import InspectionRecord
 from inspection.stores.database import open_engine, translated
 from inspection.stores.derived import rebuild_derived

@@ -25,7 +25,7 @@ from sqlalchemy import column, delete, insert, inspect, quoted_name, select, tab
 from sqlalchemy.dialects import sqlite
 
 from inspection.errors import RecordError, RecordsDamaged
-from inspection.merkle import Frontier, leaf_hash
+from inspection.proofs.merkle import Frontier, leaf_hash
 from inspection.stores.database import (
     LOCK_WAIT_S,
     database_at,

@@ -14,9 +14,7 @@ from sqlalchemy import func, select, union
 
 from inspection.entries import parse_entry
 from inspection.errors import InputError, InspectionError, NotFound, RecordsDamaged
-from inspection.merkle import leaf_hash
-from inspection.notes import Checkpoint, Note
-from inspection.proof import (
+from inspection.proofs.archive import (
     CHECKPOINT,
     FORMAT,
     Index,
@@ -27,6 +25,8 @@ from inspection.proof import (
     image_name,
     pack,
 )
+from inspection.proofs.merkle import leaf_hash
+from inspection.proofs.notes import Checkpoint, Note
 from inspection.record import InspectionRecord
 from inspection.stores.database import open_engine, translated
 from inspection.stores.migrate import require_current

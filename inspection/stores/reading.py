@@ -17,7 +17,7 @@ from sqlalchemy import select, text
 
 from inspection.entries import Entry, EntryKind, parse_entry
 from inspection.errors import InspectionError, RecordsDamaged
-from inspection.merkle import leaf_hash
+from inspection.proofs.merkle import leaf_hash
 from inspection.stores.schema import entries
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from inspection.merkle import NODE_HEIGHT, Frontier, node_hash
+from inspection.proofs.merkle import NODE_HEIGHT, Frontier, node_hash
 from inspection.stores.rows import insert_rows
 from inspection.stores.schema import counts, tree_nodes
 from inspection.stores.tallies import add_tallies

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from inspection.entries import canonical_json, kind_of, parse_entry
 from inspection.errors import InspectionError, RecordError, RequestError
 from inspection.events import Naming
-from inspection.merkle import leaf_hash
+from inspection.proofs.merkle import leaf_hash
 from inspection.record import NOT_COUNTED, InspectionDraft, complete
 from inspection.stores.derived import DerivedRows
 from inspection.stores.known import Attempts, Known, known_requests

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import select
 
 from inspection.errors import InputError, NotFound, RecordsDamaged
-from inspection.merkle import (
+from inspection.proofs.merkle import (
     EMPTY_ROOT,
     NODE_HEIGHT,
     consistency_proof,

@@ -24,8 +24,8 @@ from sqlalchemy import func, select, type_coerce
 from sqlalchemy.types import NullType
 
 from inspection.errors import InputError, InspectionError, RecordsDamaged
-from inspection.merkle import Frontier, leaf_hash
-from inspection.proof import read_entry
+from inspection.proofs.archive import read_entry
+from inspection.proofs.merkle import Frontier, leaf_hash
 from inspection.stores.database import integrity_problems, open_engine, translated
 from inspection.stores.definitions import definition_problems
 from inspection.stores.migrate import require_current
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Row, Table
 
     from inspection.entries import Entry
-    from inspection.notes import VerifierKey
+    from inspection.proofs.notes import VerifierKey
     from inspection.stores.files import FileImageStore
 
 CHUNK: Final = 500

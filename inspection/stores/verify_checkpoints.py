@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from inspection.errors import InputError
-from inspection.merkle import EMPTY_ROOT
-from inspection.notes import LOG, Checkpoint, Note, VerifierKey, holds
-from inspection.witness import read_witness_file
+from inspection.proofs.merkle import EMPTY_ROOT
+from inspection.proofs.notes import LOG, Checkpoint, Note, VerifierKey, holds
+from inspection.proofs.witness import read_witness_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -26,7 +26,7 @@ from inspection.events import (
     Release,
     ViewSet,
 )
-from inspection.merkle import NODE_HEIGHT, tree_root
+from inspection.proofs.merkle import NODE_HEIGHT, tree_root
 from inspection.record import InspectionRecord, ReviewRecord
 from inspection.stores.schema import (
     erased_files,

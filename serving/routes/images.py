@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from fastapi import APIRouter, Query, Request, Response
 
 from inspection.errors import NotFound, RecordsDamaged
-from inspection.proof import evidence_picture
+from inspection.proofs.archive import evidence_picture
 from serving.auth import OwnReader
 from serving.conditional import UNCHANGED, has_copy
 from serving.errors import FileErased

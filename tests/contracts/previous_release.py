@@ -8,8 +8,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final
 
 from inspection.canonical import canonical_bytes
-from inspection.merkle import Frontier, leaf_hash
 from inspection.names import TraceIds, new_inspection_id
+from inspection.proofs.merkle import Frontier, leaf_hash
 from inspection.stores.database import open_engine
 from inspection.stores.steps import take_steps
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from inspection.cli_checkpoint import checkpoint
-from inspection.cli_proof import export_proof, verify_proof
-from inspection.cli_verify import verify
+from inspection.commands.checkpoint import checkpoint
+from inspection.commands.proof import export_proof, verify_proof
+from inspection.commands.verify import verify
 from inspection.errors import InputError, NotFound
-from inspection.notes import Note, SigningKey, VerifierKey
+from inspection.proofs.notes import Note, SigningKey, VerifierKey
 from inspection.stores.checkpoints import key_path
 from tests.inspection.stores.every_kind import build
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from inspection.key_files import make_key
-from inspection.notes import WITNESS, Checkpoint, SigningKey, verify
+from inspection.proofs.key_files import make_key
+from inspection.proofs.notes import WITNESS, Checkpoint, SigningKey, verify
+from inspection.proofs.witness import Witness, read_witness_file
 from inspection.stores.checkpoints import key_path
 from inspection.stores.files import FileImageStore
 from inspection.stores.places import images_dir, records_url
 from inspection.stores.verify import Outside, verify_store
-from inspection.witness import Witness, read_witness_file
 from serving.settings import CheckpointSettings
 from serving.witness import WitnessServer
 from tests.live_server import running, serial, settings_in

@@ -15,9 +15,9 @@ import pytest
 from click.testing import CliRunner
 
 from inspection.errors import ConfigurationError, InputError, RecordError, RecordsDamaged
-from inspection.notes import WITNESS, SigningKey, VerifierKey, cosigned_at, holds
-from inspection.witness import MAX_SUBMISSION_BYTES, FileWitness, Submission, Witness
-from inspection.witnesses import HttpWitness, name_of, parse_witness
+from inspection.proofs.notes import WITNESS, SigningKey, VerifierKey, cosigned_at, holds
+from inspection.proofs.witness import MAX_SUBMISSION_BYTES, FileWitness, Submission, Witness
+from inspection.proofs.witnesses import HttpWitness, name_of, parse_witness
 from serving.witness import WitnessServer, witness
 from tests.logs import Log
 

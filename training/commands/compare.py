@@ -10,8 +10,8 @@ import click
 from rich.box import SIMPLE
 from rich.table import Table
 
-from inspection.cli_models import weights_option
-from inspection.models_tables import print_table
+from inspection.commands.models import weights_option
+from inspection.commands.models_tables import print_table
 from training.commands.data import DATASETS, find_set
 
 if TYPE_CHECKING:

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from inspection.errors import ConfigurationError, InputError, RecordsDamaged
-from inspection.key_files import make_key, read_key, read_or_make_key
-from inspection.notes import Checkpoint, Note, SigningKey, verify
+from inspection.proofs.key_files import make_key, read_key, read_or_make_key
+from inspection.proofs.notes import Checkpoint, Note, SigningKey, verify
+from inspection.proofs.witness import FileWitness, read_witness_file
+from inspection.proofs.witnesses import AnyWitness, HttpWitness
 from inspection.stores.checkpoints import CheckpointMaker, key_path, latest_checkpoint
 from inspection.stores.database import open_engine
 from inspection.stores.files import FileImageStore
 from inspection.stores.places import images_dir, records_path, records_url
 from inspection.stores.sql import open_records
 from inspection.stores.verify import Outside, verify_store
-from inspection.witness import FileWitness, read_witness_file
-from inspection.witnesses import AnyWitness, HttpWitness
 from tests.contracts.drafts import make_draft
 from tests.flips import HALL, LOG
 from tests.inspection.stores.every_kind import fill

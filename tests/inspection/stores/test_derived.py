@@ -10,7 +10,7 @@ from sqlalchemy import delete, select, text, update
 
 from inspection.errors import RecordsDamaged
 from inspection.events import Assembly, Erasure, Hold, Naming, PartEvent, ProcessValues, Release
-from inspection.merkle import leaf_hash, tree_root
+from inspection.proofs.merkle import leaf_hash, tree_root
 from inspection.store import Submission
 from inspection.stores.database import open_engine
 from inspection.stores.derived import DERIVED, rebuild_derived

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from inspection.errors import RecordsDamaged
-from inspection.merkle import Frontier, leaf_hash
+from inspection.proofs.merkle import Frontier, leaf_hash
 from inspection.stores.files import FileImageStore
 from inspection.stores.places import images_dir, records_path
 from tests.flips import NOT_RECORDS, FlippingGround, check, noticed, small_store

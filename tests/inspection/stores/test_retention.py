@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner
 
-from inspection.cli_retention import retention
+from inspection.commands.retention import retention
 from inspection.errors import ChangedMeanwhile, ConfigurationError, NotFound, RecordError
 from inspection.events import Erasure, Hold, Naming, Release
 from inspection.stores import retention as module

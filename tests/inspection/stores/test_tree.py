@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import delete, insert, update
 
 from inspection.errors import InputError, NotFound, RecordsDamaged
-from inspection.merkle import leaf_hash, tree_root, verify_consistency, verify_inclusion
+from inspection.proofs.merkle import leaf_hash, tree_root, verify_consistency, verify_inclusion
 from inspection.stores.database import ensure_month, open_engine
 from inspection.stores.migrate import ensure_schema
 from inspection.stores.places import records_url

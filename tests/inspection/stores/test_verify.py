@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from inspection.errors import ConfigurationError, InputError
-from inspection.merkle import Frontier, leaf_hash
+from inspection.proofs.merkle import Frontier, leaf_hash
 from inspection.stores import verify
 from inspection.stores.database import open_engine
 from inspection.stores.derived import rebuild_derived

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from inspection.errors import ConfigurationError, InputError, RecordError, RecordsDamaged
-from inspection.notes import WITNESS, Checkpoint, Note, Signature, SigningKey, holds, sign
-from inspection.witness import SIZE_TYPE, FileWitness, Submission, Witness, read_witness_file
+from inspection.proofs.notes import WITNESS, Checkpoint, Note, Signature, SigningKey, holds, sign
+from inspection.proofs.witness import SIZE_TYPE, FileWitness, Submission, Witness, read_witness_file
 from tests.logs import Log
 
 if TYPE_CHECKING:

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from inspection.cli_places import echo_json, output_format, with_place
+from inspection.commands.places import echo_json, output_format, with_place
 from inspection.errors import NotFound
-from inspection.key_files import make_key, read_key, read_or_make_key
+from inspection.proofs.key_files import make_key, read_key, read_or_make_key
+from inspection.proofs.witnesses import parse_witness
 from inspection.stores.checkpoints import CheckpointMaker, key_path, latest_checkpoint
 from inspection.stores.database import open_engine, translated
 from inspection.stores.migrate import require_current
-from inspection.witnesses import parse_witness
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inspection.cli_places import Place
+    from inspection.commands.places import Place
     from inspection.stores.checkpoints import Made
 
 _ELSEWHERE = """\

@@ -12,12 +12,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from inspection.errors import ConfigurationError, InputError
-from inspection.notes import LOG, SigningKey
+from inspection.proofs.notes import LOG, SigningKey
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from inspection.notes import SignatureType
+    from inspection.proofs.notes import SignatureType
 
 
 def read_key(path: Path) -> SigningKey:

@@ -10,9 +10,9 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from inspection.cli_backup import backup, fsck, restore
-from inspection.cli_database import db
-from inspection.cli_records import keys
+from inspection.commands.backup import backup, fsck, restore
+from inspection.commands.database import db
+from inspection.commands.records import keys
 from inspection.errors import InputError, RecordError, RecordsDamaged
 from inspection.stores.keys import AccessKeys
 from inspection.stores.places import records_path

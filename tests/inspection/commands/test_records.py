@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from inspection import cli
-from inspection.cli_database import db
-from inspection.cli_records import keys
-from inspection.cli_verify import verify
+from inspection.commands.database import db
+from inspection.commands.records import keys
+from inspection.commands.verify import verify
 from inspection.errors import ConfigurationError, InputError, NotFound, RequestError
 from inspection.stores.files import FileImageStore
 from inspection.stores.keys import AccessKeys

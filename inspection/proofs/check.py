@@ -28,9 +28,7 @@ from inspection.events import (
     Release,
     ViewSet,
 )
-from inspection.merkle import leaf_hash, verify_inclusion
-from inspection.notes import Checkpoint, Note, VerifierKey, cosigned_at, holds
-from inspection.proof import (
+from inspection.proofs.archive import (
     CHECKPOINT,
     Index,
     ProvenEntry,
@@ -41,6 +39,8 @@ from inspection.proof import (
     read_entry,
     unpack,
 )
+from inspection.proofs.merkle import leaf_hash, verify_inclusion
+from inspection.proofs.notes import Checkpoint, Note, VerifierKey, cosigned_at, holds
 from inspection.record import InspectionRecord, ReviewRecord
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from inspection.cli_places import echo_columns, echo_json, output_format, with_place
+from inspection.commands.places import echo_columns, echo_json, output_format, with_place
 from inspection.errors import InspectionError
 from inspection.stores.migrate import schema_status
 from inspection.stores.migrate import upgrade as upgrade_schema
 
 if TYPE_CHECKING:
-    from inspection.cli_places import Place
+    from inspection.commands.places import Place
 
 
 @click.group()

@@ -11,9 +11,9 @@ import pytest
 import rfc8785
 
 from inspection.errors import InputError, NotFound, RecordsDamaged
-from inspection.notes import Note, SigningKey, cosign, sign
-from inspection.proof import CHECKPOINT, INDEX, README, Index, pack, read_entry, unpack
-from inspection.proof_check import ProofReport, check_archive
+from inspection.proofs.archive import CHECKPOINT, INDEX, README, Index, pack, read_entry, unpack
+from inspection.proofs.check import ProofReport, check_archive
+from inspection.proofs.notes import Note, SigningKey, cosign, sign
 from inspection.stores.checkpoints import CheckpointMaker
 from inspection.stores.files import FileImageStore
 from inspection.stores.places import images_dir, records_url

@@ -29,7 +29,7 @@ from inspection.entries import Entry, EntryKind, canonical_json, parse_entry
 from inspection.errors import InputError, RecordsDamaged
 from inspection.frame import DecodeLimits, decode_image
 from inspection.heatmap import overlay_png
-from inspection.proof_readme import readme
+from inspection.proofs.readme import readme
 from inspection.recipe import Region
 from inspection.verdict import Calibration
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from inspection.cli_places import echo_columns, echo_json, output_format, with_place
+from inspection.commands.places import echo_columns, echo_json, output_format, with_place
 from inspection.errors import InspectionError
-from inspection.key_files import read_key
-from inspection.notes import VerifierKey
+from inspection.proofs.key_files import read_key
+from inspection.proofs.notes import VerifierKey
 from inspection.stores.checkpoints import key_path
 from inspection.stores.files import FileImageStore
 from inspection.stores.verify import Outside, TreeHead, verify_store
@@ -23,7 +23,7 @@ from inspection.stores.verify import Outside, TreeHead, verify_store
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from inspection.cli_places import Place
+    from inspection.commands.places import Place
     from inspection.stores.verify import VerifyReport
 
 _PROVES = """\

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from inspection.cli_places import echo_columns, echo_json, output_format, with_place
+from inspection.commands.places import echo_columns, echo_json, output_format, with_place
 from inspection.stores.backup import make_backup
 from inspection.stores.files import FileImageStore
 from inspection.stores.fsck import check_store
@@ -25,7 +25,7 @@ from inspection.stores.restore import restore as restore_backup
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from inspection.cli_places import Place
+    from inspection.commands.places import Place
     from inspection.stores.fsck import FsckReport
     from inspection.stores.manifest import Manifest
 

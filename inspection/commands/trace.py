@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from inspection.cli_places import echo_columns, echo_json, output_format, with_place
+from inspection.commands.places import echo_columns, echo_json, output_format, with_place
 from inspection.entries import canonical_json, kind_of
 from inspection.errors import InputError, NotFound
 from inspection.events import (
@@ -31,7 +31,7 @@ from inspection.stores.migrate import require_current
 from inspection.trace import LONGEST_WINDOW_MIN, WINDOW_MIN, trace_part
 
 if TYPE_CHECKING:
-    from inspection.cli_places import Place
+    from inspection.commands.places import Place
     from inspection.entries import Entry
     from inspection.trace import Trace
 

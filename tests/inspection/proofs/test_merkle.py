@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inspection.merkle import (
+from inspection.proofs.merkle import (
     EMPTY_ROOT,
     Frontier,
     Subtree,

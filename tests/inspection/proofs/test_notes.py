@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inspection.errors import InputError
-from inspection.notes import (
+from inspection.proofs.notes import (
     LOG,
     WITNESS,
     Checkpoint,

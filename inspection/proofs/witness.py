@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from inspection.errors import ConfigurationError, InputError, RecordError, RecordsDamaged
-from inspection.merkle import EMPTY_ROOT, verify_consistency
-from inspection.notes import (
+from inspection.proofs.merkle import EMPTY_ROOT, verify_consistency
+from inspection.proofs.notes import (
     MAX_NOTE_CHARACTERS,
     WITNESS,
     Checkpoint,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from inspection.cli_places import echo_columns, echo_json, output_format, with_place
+from inspection.commands.places import echo_columns, echo_json, output_format, with_place
 from inspection.stores.files import FileImageStore
 from inspection.stores.retention import apply, choose, read_rules
 from inspection.stores.sql import open_records
@@ -23,7 +23,7 @@ from inspection.stores.sql import open_records
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inspection.cli_places import Place
+    from inspection.commands.places import Place
     from inspection.stores.retention import Choice, Erased, RetentionRule
 
 _rules = click.option(

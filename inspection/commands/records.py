@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from inspection.cli_places import echo_columns, echo_json, output_format, with_place
+from inspection.commands.places import echo_columns, echo_json, output_format, with_place
 from inspection.stores.keys import SCOPES, AccessKeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inspection.cli_places import Place
+    from inspection.commands.places import Place
     from inspection.stores.keys import AccessKey, Scope
 
 _T = TypeVar("_T")

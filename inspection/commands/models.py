@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from inspection import rooms
+from inspection.commands.models_tables import history_table, list_table, print_table, show_table
 from inspection.errors import InspectionError
-from inspection.models_tables import history_table, list_table, print_table, show_table
 from inspection.registry import Registry
 
 if TYPE_CHECKING:

@@ -18,11 +18,19 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from inspection.errors import ConfigurationError, InputError, RecordError, RecordsDamaged
-from inspection.notes import WITNESS, Checkpoint, Note, Signature, VerifierKey, holds, parse_size
-from inspection.witness import SIZE_TYPE, TEXT_TYPE, FileWitness, Submission
+from inspection.proofs.notes import (
+    WITNESS,
+    Checkpoint,
+    Note,
+    Signature,
+    VerifierKey,
+    holds,
+    parse_size,
+)
+from inspection.proofs.witness import SIZE_TYPE, TEXT_TYPE, FileWitness, Submission
 
 if TYPE_CHECKING:
-    from inspection.witness import Prove
+    from inspection.proofs.witness import Prove
 
 TIMEOUT_S: Final = 10.0
 MAX_ANSWER_BYTES: Final = 64 * 1024

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from inspection.cli_places import echo_json, output_format, with_place
+from inspection.commands.places import echo_json, output_format, with_place
 from inspection.errors import InputError
-from inspection.key_files import read_or_make_key
-from inspection.notes import VerifierKey
-from inspection.proof_check import check_archive
+from inspection.proofs.check import check_archive
+from inspection.proofs.key_files import read_or_make_key
+from inspection.proofs.notes import VerifierKey
 from inspection.stores.checkpoints import CheckpointMaker, key_path
 from inspection.stores.files import FileImageStore
 from inspection.stores.proofs import export_part, find_part, reach
@@ -25,7 +25,7 @@ from inspection.stores.proofs import export_part, find_part, reach
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inspection.cli_places import Place
+    from inspection.commands.places import Place
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 

@@ -1,0 +1,1 @@
+"""The commands of the core: one module a verb, and what they share (`places.py`)."""
