@@ -35,14 +35,15 @@ export UV_HTTP_TIMEOUT ?= 300
 # The environment is made from the Python found here; none is fetched from elsewhere.
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help demo test check lint bench bundle requirements environment clean
+.PHONY: help demo test check lint bench bench-all bundle requirements environment clean
 
 help: ## say what there is
 	@echo "make demo          set everything up, then train, serve, inspect and show"
 	@echo "make test          set everything up, then pass the tests"
 	@echo "make check         linter, formatter, types, import rules, then the tests"
 	@echo "make lint          the same without the tests"
-	@echo "make bench         the short benchmarks"
+	@echo "make bench         how fast the server is: a table and a plot, in a few minutes"
+	@echo "make bench-all     every benchmark, short"
 	@echo "make bundle        one archive that installs the server without a network (BUNDLE=trainer)"
 	@echo "make requirements  pin the newest versions that the ranges allow"
 	@echo "make environment   only make .venv"
@@ -65,10 +66,15 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Every Python file under benchmarks/ whose name begins with a letter is a script that knows --short.
+# Keeps its packages, images and the rivals' environments in var/bench; the first run makes them.
 bench: $(READY)
-	@shopt -s nullglob globstar; \
-	for script in benchmarks/**/[a-z]*.py; do \
+	@$(BIN)/python benchmarks/serving/bench.py all $(BENCH_ARGS)
+
+# Every Python file in a folder of benchmarks/ whose name begins with a letter is a script that knows
+# --short.
+bench-all: $(READY)
+	@shopt -s nullglob; \
+	for script in benchmarks/*/[a-z]*.py; do \
 		echo "== $$script $(BENCH_ARGS)"; \
 		$(BIN)/python "$$script" $(BENCH_ARGS); \
 	done
@@ -120,7 +126,7 @@ $(READY): pyproject.toml requirements/dev.txt $(UV)
 requirements: $(UV)
 	$(COMPILE) --all-extras pyproject.toml -o requirements/dev.txt
 	$(COMPILE) -c requirements/dev.txt --group tools -o requirements/tools.txt
-	$(COMPILE) -c requirements/dev.txt --extra serve --extra postgresql --extra triton \
+	$(COMPILE) -c requirements/dev.txt --extra serve --extra otel --extra postgresql --extra triton \
 		pyproject.toml -o requirements/serve.txt
 	$(COMPILE) -c requirements/dev.txt --extra train pyproject.toml -o requirements/train.txt
 	$(COMPILE) -c requirements/dev.txt --extra gpu pyproject.toml -o requirements/gpu.txt

@@ -83,7 +83,9 @@ class UnsupportedImage(ImageError):
     """A format, compression or kind of pixel outside the accepted ones."""
 
     code = "image-unsupported"
-    default_remedy = "Send 8- or 16-bit grey or RGB as PNG, TIFF (raw, LZW, Deflate) or JPEG."
+    default_remedy = (
+        "Send 8- or 16-bit grey or RGB as PNG, TIFF (raw, LZW, Deflate), JPEG or grey DICOM."
+    )
 
 
 class ImageTooLarge(ImageError):
@@ -189,10 +191,20 @@ class DataError(InputError):
 
 
 class Unjudgeable(InspectionError):
-    """The image was decoded, but this recipe cannot judge it: it is recorded, as a review."""
+    """The image was decoded, but this recipe cannot judge it: it is recorded, as a review.
+
+    Attributes:
+        reason: the code of the reason in the record.
+    """
 
     code = "unjudgeable"
     default_remedy = "A person looks at the part; check the station's camera and product setting."
+
+    def __init__(
+        self, message: str, *, remedy: str | None = None, reason: str = "unjudgeable"
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.reason = reason
 
 
 class ConfigurationError(InspectionError):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from inspection.display import shown
 from inspection.errors import RecordError
 from inspection.recipe import Region
 
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from inspection.display import Display
     from inspection.frame import Frame
+
+FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def sigmoid(values: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -57,6 +61,8 @@ def overlay_png(
     judged: Region,
     *,
     boxes: Sequence[Region] = (),
+    labels: Sequence[str] = (),
+    display: Display | None = None,
     alpha: float = 0.5,
     longest_px: int = 1024,
 ) -> bytes:
@@ -67,10 +73,12 @@ def overlay_png(
         local: (h, w) local probability in [0, 1].
         judged: the rectangle of the frame that `local` covers.
         boxes: findings to outline, in frame pixels.
+        labels: what stands at each box, in ASCII, such as "1.4 mm"; nothing when absent.
+        display: how the image is shown; windowed to the 0.5 and 99.5 percentiles when absent.
         alpha: strength of the colour where the local probability is 1; 0 shows the image alone.
         longest_px: the picture's longer side is at most this.
     """
-    picture = _display(frame)
+    picture = shown(frame.pixels, display)
     heat = np.zeros(frame.size_px, dtype=np.float32)
     heat[judged.top : judged.top + judged.height, judged.left : judged.left + judged.width] = (
         cv2.resize(
@@ -83,9 +91,11 @@ def overlay_png(
     weight = (alpha * heat)[..., np.newaxis]
     mixed = (picture * (1 - weight) + colour * weight).astype(np.uint8)
     thick = max(1, round(max(frame.size_px) / 300))
-    for box in boxes:
+    for box, label in zip(boxes, labels or [""] * len(boxes), strict=True):
         corner = (box.left + box.width - 1, box.top + box.height - 1)
         cv2.rectangle(mixed, (box.left, box.top), corner, (255, 255, 0), thick)
+        above = (box.left, max(box.top - 2 * thick, 12 * thick))
+        cv2.putText(mixed, label, above, FONT, 0.45 * thick, (255, 255, 0), thick, cv2.LINE_AA)
     scale = longest_px / max(frame.size_px)
     if scale < 1:
         smaller = cv2.resize(mixed, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -95,12 +105,3 @@ def overlay_png(
         raise RecordError("the overlay could not be encoded")
     return bytes(data)
 
-
-def _display(frame: Frame) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 in OpenCV's channel order, windowed to the 0.5 and 99.5 percentiles."""
-    pixels = frame.pixels.astype(np.float32)
-    low, high = np.percentile(pixels, (0.5, 99.5))
-    scaled = np.clip((pixels - low) / max(float(high - low), 1.0), 0, 1) * 255
-    grey_or_rgb = scaled.astype(np.uint8)
-    code = cv2.COLOR_GRAY2BGR if grey_or_rgb.ndim == 2 else cv2.COLOR_RGB2BGR
-    return np.asarray(cv2.cvtColor(grey_or_rgb, code), dtype=np.uint8)

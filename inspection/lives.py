@@ -96,6 +96,8 @@ def holds_of(
     read too, but only where any lot or mould is held: then it costs more.
     """
     shown = tuple(records)
+    if not store.anything_held():  # nearly always, and asked for every inspection
+        return {record.id: () for record in shown}
     keys = {record.id: hold_keys(record.product, [record.part], [record]) for record in shown}
     parts: dict[str, set[str]] = defaultdict(set)
     for record in shown:

@@ -10,10 +10,13 @@
         test.csv            a row for every test part: its label, and what was decided    format 2
         training.toml       every setting that it was made with                           format 2
         golden.npz          a few test images, and the answers it gave to them            format 2
+        reference*.png|tif  the views that images are aligned to, as the recipe names them  format 3
         package.toml        who it is, calibration, limits, and the SHA-256 of every file above
         package.sha256      the digest of package.toml: the package's digest; written last
 
 Packages of format 1 lack these five files; they still load, and serve where they were promoted.
+Where the recipe names reference views a package is of format 3, so that an earlier release refuses
+it.
 
 A package is written into a hidden folder beside its place and renamed, so it is there whole or not
 at all; it is never changed afterwards. Loading checks every digest. Whoever can write the folder
@@ -42,11 +45,15 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from inspection.agreement import Agreement
 from inspection.errors import ConfigurationError, NotFound, PackageDamaged, RecipeError
 from inspection.recipe import Recipe, dump_recipe, first_complaint, parse_recipe
+from inspection.references import reference_views
 from inspection.verdict import Calibration, OperatingPoint
+from inspection.zones.reference import is_reference_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from io import BufferedReader
+
+    from inspection.zones.registration import ReferenceView
 
 MIB = 2**20
 # The files of each format, and how large each may be: nothing that is read whole is unbounded.
@@ -62,6 +69,8 @@ LARGEST = {
     "golden.npz": 256 * MIB,
 }
 CONTENT = {1: tuple(LARGEST)[:4], 2: tuple(LARGEST)}
+WITH_REFERENCES = 3
+LARGEST_REFERENCE = 128 * MIB
 Precision = Literal["f32", "bf16", "f16"]
 
 
@@ -111,6 +120,7 @@ class ModelPackage:
     files: Mapping[str, str]
     document: PackageDocument
     recipe: Recipe
+    views: tuple[ReferenceView, ...] = ()
 
     @property
     def reference(self) -> str:
@@ -134,7 +144,7 @@ class ModelPackage:
                 f"{self.reference} has no {name}: it was made by an earlier release",
                 remedy="Train the model again with this release.",
             )
-        data = _read(self.folder / name, at_most=LARGEST[name])
+        data = _read(self.folder / name, at_most=largest_of(name))
         if hashlib.sha256(data).hexdigest() != self.files[name]:
             raise PackageDamaged(f"{self.folder / name} does not agree with its digest")
         return data
@@ -147,6 +157,18 @@ class ModelPackage:
         """The contents of report.json."""
         loaded: dict[str, Any] = json.loads(self.read("report.json"))
         return loaded
+
+
+def largest_of(name: str) -> int:
+    """How many bytes a package's file may have at most; 0 for what is none."""
+    return LARGEST_REFERENCE if is_reference_name(name) else LARGEST.get(name, 0)
+
+
+def format_of(names: Collection[str]) -> int | None:
+    """The format of a package that holds these files; None where there is none such."""
+    plain = {name for name in names if not is_reference_name(name)}
+    found = next((number for number, content in CONTENT.items() if set(content) == plain), None)
+    return found if found is None or len(plain) == len(names) else WITH_REFERENCES
 
 
 def is_model_name(name: str) -> bool:
@@ -186,7 +208,8 @@ def write_package(
         document: who it is; its model and version give the folder.
         recipe: written as recipe.toml.
         files: all of a format's files but recipe.toml, as bytes or as files to copy. Those of
-            format 2 are what is promoted; those of format 1 do to try a network out.
+            format 2 are what is promoted; those of format 1 do to try a network out. With either
+            come the reference views that the recipe names.
 
     Raises:
         ConfigurationError: the version exists, a file is too many, missing or too large, or the
@@ -194,7 +217,7 @@ def write_package(
     """
     place = root / document.model / str(document.version)
     content = {**files, "recipe.toml": dump_recipe(recipe).encode()}
-    made = next((number for number, names in CONTENT.items() if set(names) == set(content)), None)
+    made = format_of(content)
     if made is None:
         raise ConfigurationError(f"a package holds {', '.join(LARGEST)}; got {sorted(content)}")
     if place.exists():
@@ -207,8 +230,8 @@ def write_package(
         digests = {}
         for name, source in sorted(content.items()):
             data = source if isinstance(source, bytes) else source.read_bytes()
-            if len(data) > LARGEST[name]:
-                raise OSError(f"{name} is larger than {LARGEST[name] // MIB} MiB")
+            if len(data) > largest_of(name):
+                raise OSError(f"{name} is larger than {largest_of(name) // MIB} MiB")
             digests[name] = hashlib.sha256(data).hexdigest()
             _write_durably(building / name, data)
         toml = {
@@ -247,23 +270,24 @@ def load_package(folder: Path) -> ModelPackage:
     try:
         toml = tomllib.loads(text.decode())
         found_format, files = toml.pop("format", None), dict(toml.pop("files", {}))
-        if type(found_format) is not int or found_format not in CONTENT:
-            known = " and ".join(map(str, CONTENT))
+        if type(found_format) is not int or found_format not in (*CONTENT, WITH_REFERENCES):
+            known = ", ".join(map(str, CONTENT))
             raise PackageDamaged(
-                f"{folder}: package format {found_format}; this release reads {known}"
+                f"{folder}: package format {found_format}; this release reads {known} and "
+                f"{WITH_REFERENCES}"
             )
         document = _adapter().validate_python(toml)
     except ValidationError as error:
         raise PackageDamaged(f"{folder / 'package.toml'}: {first_complaint(error)}") from error
     except (TypeError, ValueError, RecipeError) as error:
         raise PackageDamaged(f"{folder / 'package.toml'}: {error}") from error
-    content = CONTENT[found_format]
-    if set(files) != set(content):
+    if format_of(files) != found_format:
+        content = CONTENT.get(found_format, (*CONTENT[2], "reference.png"))
         raise PackageDamaged(f"{folder / 'package.toml'} lists {sorted(files)}, not {content}")
     for name, wanted in files.items():
-        if _digest(folder / name, at_most=LARGEST[name]) != wanted:
+        if _digest(folder / name, at_most=largest_of(name)) != wanted:
             raise PackageDamaged(f"{folder / name} does not agree with its digest")
-    extra = {p.name for p in folder.iterdir()} - {*content, "package.toml", "package.sha256"}
+    extra = {p.name for p in folder.iterdir()} - {*files, "package.toml", "package.sha256"}
     if extra:
         raise PackageDamaged(f"{folder / min(extra)} does not belong to the package")
     try:
@@ -274,7 +298,17 @@ def load_package(folder: Path) -> ModelPackage:
     slopes, limits = document.calibration.slope, document.operating_point.pass_below
     if {len(slopes), len(limits)} != {len(recipe.classes)}:
         raise PackageDamaged(f"{folder}: recipe, calibration and limits differ in classes")
-    return ModelPackage(folder=folder, digest=digest, files=files, document=document, recipe=recipe)
+    named = {each.file: each.sha256 for each in recipe.references}
+    if named != {name: sha for name, sha in files.items() if is_reference_name(name)}:
+        raise PackageDamaged(f"{folder}: the reference views are not those of recipe.toml")
+    return ModelPackage(
+        folder=folder,
+        digest=digest,
+        files=files,
+        document=document,
+        recipe=recipe,
+        views=reference_views(recipe, folder),
+    )
 
 
 @cache

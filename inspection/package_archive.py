@@ -32,7 +32,14 @@ import rfc8785
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from inspection.errors import ConfigurationError, PackageDamaged
-from inspection.package import CONTENT, LARGEST, MIB, ModelPackage, check_model_name, load_package
+from inspection.package import (
+    MIB,
+    ModelPackage,
+    check_model_name,
+    format_of,
+    largest_of,
+    load_package,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +67,7 @@ class CarriedFile:
     sha256: str
 
     def __post_init__(self) -> None:
-        if not 0 <= self.size_bytes <= LARGEST.get(self.name, MIB):
+        if not 0 <= self.size_bytes <= (largest_of(self.name) or MIB):
             raise ValueError(f"{self.name} cannot have {self.size_bytes} bytes")
         if re.fullmatch("[0-9a-f]{64}", self.sha256) is None:
             raise ValueError(f"{self.name} has no SHA-256")
@@ -90,7 +97,7 @@ class Manifest:
         if not 1 <= self.version < 2**53:  # what canonical JSON can write
             raise ValueError("a model's versions count from 1")
         names = tuple(file.name for file in self.files)
-        if names not in {(*sorted(content), *MARKS) for content in CONTENT.values()}:
+        if names != (*sorted({*names} - {*MARKS}), *MARKS) or format_of(names[:-2]) is None:
             raise ValueError(f"no package holds {', '.join(names)}")
         if self.files[-2].sha256 != self.digest:
             raise ValueError("the package's digest is not that of package.toml")

@@ -59,7 +59,7 @@ class Promotion:
         account: the name of the operating system's account; None in lines of the first release.
         certified: whether the package's certificate held.
         accepted_risk: why it was promoted although something stood against it.
-        reason: why it was retired.
+        reason: why it was retired, or put in force.
         evidence: what was known; None in lines of the first release.
         previous: SHA-256 of the line before.
     """

@@ -1,8 +1,10 @@
 """What a product's images must be, and how they become the network's input.
 
+    Frame -> checks -> flat field -> region -> input size -> background -> (C, H, W) float32
+
 A recipe is a TOML file that travels inside the model package. `prepare()` is the one definition of
-the geometry between a frame and the network; training and serving both call it. It keeps grey
-levels as they are: the intensity window is applied inside the network's graph, in float32.
+what lies between a frame and the network; training and serving both call it. It keeps every bit:
+the intensity window is applied inside the network's graph, in float32.
 """
 
 from __future__ import annotations
@@ -11,24 +13,33 @@ import hashlib
 import tomllib
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
 import cv2
 import numpy as np
 import tomli_w
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from inspection.detector.background import WIDEST, Background, remove_background
+from inspection.display import Display
 from inspection.errors import RecipeError, Unjudgeable
 from inspection.serials import SerialFormat
+from inspection.zones.checking import check_zones
+from inspection.zones.reference import Reference
+from inspection.zones.shapes import Rule, Zone, check_rules
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from inspection.detector.flat_field import FlatField
     from inspection.frame import Frame
 
 Flip = Literal["horizontal", "vertical", "rot90"]
+
+ADDED_SINCE: Final = ("flat_field", "severity_from_mm", "references", "zones", "elsewhere")
+"""Fields that recipes of release 0.1 did not have, and that are not None when they say nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +67,8 @@ class Recipe:
         bits: 8 or 16, the depth that a frame must have.
         channels: 1 for grey, 3 for RGB.
         input_size_px: (height, width) of the network's input.
-        window: (low, high) grey levels that the network's input range spans.
+        window: (low, high) grey levels that the network's input range spans; with a background,
+            contrasts around 0.
         classes: defect classes, in the order of the network's outputs.
         frame_size_px: (height, width) that a frame must have; any size when absent.
         region: the part of the frame that is judged; the whole frame when absent.
@@ -64,6 +76,15 @@ class Recipe:
             may use them.
         serial: the format of this product's marks; any text when absent.
         views: the views of a part that make one inspection; a single image when absent.
+        flat_field: frames are corrected by their detector's calibration first; its open beam then
+            lies at `detector.flat_field.OPEN_LEVEL`.
+        background: how the local background is taken away; it is not when absent.
+        pitch_mm: size of a frame's pixel on the part.
+        severity_from_mm: the sizes at which severity 1, 2, ... begin, in mm.
+        references: the view that images are aligned to, one for each of `views`.
+        zones: areas of the part and what each allows; the first that a defect touches counts.
+        elsewhere: what is allowed outside every zone; nothing when there are no rules.
+        display: how a frame is shown to people; the network never sees it.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -81,6 +102,14 @@ class Recipe:
     flips: tuple[Flip, ...] = ()
     serial: SerialFormat | None = field(default=None)
     views: tuple[str, ...] | None = None
+    flat_field: bool = False
+    background: Background | None = None
+    pitch_mm: float | None = None
+    severity_from_mm: tuple[float, ...] = ()
+    references: tuple[Reference, ...] = ()
+    zones: tuple[Zone, ...] = ()
+    elsewhere: tuple[Rule, ...] = ()
+    display: Display | None = None
 
     def __post_init__(self) -> None:
         if not self.product or self.product.strip() != self.product or "/" in self.product:
@@ -98,8 +127,27 @@ class Recipe:
         ):
             raise RecipeError("views must name at least one view, each once")
         low, high = self.window
-        if not (0 <= low < high <= 2**self.bits - 1):
+        if self.background is not None:
+            if not (-WIDEST <= low < high <= WIDEST):
+                raise RecipeError(
+                    f"window {self.window} is no range of contrasts: with a background it lies "
+                    "around 0, for example [-0.2, 0.1]"
+                )
+        elif not (0 <= low < high <= 2**self.bits - 1):
             raise RecipeError(f"window {self.window} does not fit {self.bits} bits")
+        if self.flat_field and (self.bits, self.channels) != (16, 1):
+            raise RecipeError("flat_field is for 16-bit grey frames")
+        check_rules(self.elsewhere, where="elsewhere")
+        check_zones(
+            zones=self.zones,
+            elsewhere=self.elsewhere,
+            references=self.references,
+            severity_from_mm=self.severity_from_mm,
+            pitch_mm=self.pitch_mm,
+            frame_size_px=self.frame_size_px,
+            views=self.views,
+            classes=self.classes,
+        )
 
     def judged_region(self, frame_size_px: tuple[int, int]) -> Region:
         """The rectangle of a frame of this size (height, width) that the network sees."""
@@ -112,14 +160,43 @@ class Recipe:
         return hashlib.sha256(dump_recipe(self).encode()).hexdigest()
 
 
-def prepare(frame: Frame, recipe: Recipe) -> NDArray[np.float32]:
-    """The network's input: (C, H, W) float32 in the frame's own grey levels.
+def prepare(frame: Frame, recipe: Recipe, flat: FlatField | None = None) -> NDArray[np.float32]:
+    """The network's input: (C, H, W) float32 in grey levels, or in contrast against a background.
 
-    Crops to the recipe's region and resizes to its input size: averaging over areas when the
-    image shrinks, bilinear when it grows. Nothing on this path has fewer than 24 bits.
+    Flat-fields where the recipe says so, crops to its region, resizes to its input size (averaging
+    over areas when the image shrinks, bilinear when it grows) and removes the local background
+    where the recipe names one. Nothing on this path has fewer than 24 bits.
+
+    Args:
+        frame: as it was decoded.
+        recipe: of the product.
+        flat: the calibration of the detector that took it; needed where the recipe flat-fields.
 
     Raises:
-        Unjudgeable: the frame is not what the recipe was made for.
+        Unjudgeable: the frame is not what the recipe or the calibration was made for.
+    """
+    pixels = judged_pixels(frame, recipe, flat)
+    full_height, full_width = pixels.shape[:2]
+    to_height, to_width = recipe.input_size_px
+    if pixels.shape[:2] != (to_height, to_width):
+        shrinks = to_height < full_height or to_width < full_width
+        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        resized = cv2.resize(pixels, (to_width, to_height), interpolation=method)
+        pixels = np.asarray(resized, dtype=np.float32)
+    if recipe.background is not None:
+        scale = (to_height / full_height, to_width / full_width)
+        pixels = remove_background(pixels, recipe.background, scale=scale)
+    planes = pixels[np.newaxis] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
+    return np.ascontiguousarray(planes, dtype=np.float32)
+
+
+def judged_pixels(
+    frame: Frame, recipe: Recipe, flat: FlatField | None = None
+) -> NDArray[np.float32]:
+    """(H, W) or (H, W, 3) float32: the judged region at full resolution, flat-fielded if need be.
+
+    Raises:
+        Unjudgeable: as `prepare`.
     """
     if frame.bits != recipe.bits:
         raise Unjudgeable(f"the frame has {frame.bits} bits, the recipe wants {recipe.bits}")
@@ -137,17 +214,17 @@ def prepare(frame: Frame, recipe: Recipe) -> NDArray[np.float32]:
     height, width = frame.size_px
     if region.top + region.height > height or region.left + region.width > width:
         raise Unjudgeable(f"the recipe's region lies outside a frame of {_size(frame.size_px)}")
-    pixels = frame.pixels[
-        region.top : region.top + region.height, region.left : region.left + region.width
-    ].astype(np.float32)
-    to_height, to_width = recipe.input_size_px
-    if pixels.shape[:2] != (to_height, to_width):
-        shrinks = to_height < pixels.shape[0] or to_width < pixels.shape[1]
-        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        resized = cv2.resize(pixels, (to_width, to_height), interpolation=method)
-        pixels = np.asarray(resized, dtype=np.float32)
-    planes = pixels[np.newaxis] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
-    return np.ascontiguousarray(planes, dtype=np.float32)
+    rows = slice(region.top, region.top + region.height)
+    columns = slice(region.left, region.left + region.width)
+    if not recipe.flat_field:
+        return frame.pixels[rows, columns].astype(np.float32)
+    if flat is None:
+        raise Unjudgeable(
+            "the recipe flat-fields, and there is no calibration of this detector",
+            reason="calibration-missing",
+        )
+    within = (region.top, region.left, region.height, region.width)
+    return flat.correct(frame, within=within)[rows, columns]
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -174,8 +251,16 @@ def parse_recipe(text: str, *, source: str = "recipe") -> Recipe:
 
 
 def dump_recipe(recipe: Recipe) -> str:
-    """The recipe as TOML; the same recipe always gives the same text."""
-    return tomli_w.dumps(_adapter().dump_python(recipe, mode="json", exclude_none=True))
+    """The recipe as TOML; the same recipe always gives the same text.
+
+    What later releases added is left out where it says nothing, so that an old recipe keeps its
+    text, and with it its digest.
+    """
+    document = _adapter().dump_python(recipe, mode="json", exclude_none=True)
+    for name in ADDED_SINCE:
+        if not document.get(name, True):
+            del document[name]
+    return tomli_w.dumps(document)
 
 
 def first_complaint(error: ValidationError) -> str:

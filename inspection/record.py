@@ -9,12 +9,13 @@ of it is written down, `standing.py` what follows from it.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, field
-from typing import ClassVar, Literal, get_args
+from dataclasses import dataclass, field, fields, replace
+from typing import ClassVar, Final, Literal, get_args
 
-import rfc8785
 from pydantic import ConfigDict
 
+from inspection.canonical import canonical_bytes
+from inspection.decoding.acquisition import Acquisition
 from inspection.errors import RecordError, RequestError
 from inspection.mark_forms import SEPARATORS
 from inspection.names import new_inspection_id
@@ -66,7 +67,8 @@ class InspectionRequest:
         for name in ("station", "product", "capture_id", "idempotency_key"):
             if not getattr(self, name):
                 raise RequestError(f"`{name}` is missing", remedy=f"Send `{name}`.")
-        for name, value in asdict(self).items():
+        for name in self.__slots__:
+            value = getattr(self, name)
             if value is None:
                 continue
             # An ISO/IEC 15434 envelope around a serial has separators that cannot be printed.
@@ -89,11 +91,16 @@ class InspectionRequest:
 
     def digest(self, image_sha256: str) -> str:
         """Two requests are the same when this is: station, fields and image, not the key."""
-        fields = {k: v for k, v in asdict(self).items() if k != "idempotency_key"}
+        said = {name: getattr(self, name) for name in _IN_DIGEST}
         for name in ("view_set", "view"):  # a request of an earlier release keeps its digest
-            if fields[name] is None:
-                del fields[name]
-        return hashlib.sha256(rfc8785.dumps({**fields, "image": image_sha256})).hexdigest()
+            if said[name] is None:
+                del said[name]
+        return hashlib.sha256(canonical_bytes({**said, "image": image_sha256})).hexdigest()
+
+
+_IN_DIGEST: Final = tuple(
+    each.name for each in fields(InspectionRequest) if each.name != "idempotency_key"
+)
 
 
 # --- what is kept ----------------------------------------------------------------------------
@@ -134,6 +141,32 @@ class EvidenceReference:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DetectorReference:
+    """The calibration of the detector by which the image was flat-fielded.
+
+    Attributes:
+        digest: of the calibration set.
+        made_at: when it was made; RFC 3339, UTC.
+        checked_at: when the detector was last found healthy; None when it never was checked.
+    """
+
+    digest: str
+    made_at: str
+    checked_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carried:
+    """Contents of files that become durable with the record, before the files themselves are.
+
+    None where there is no such file, or it is durable already.
+    """
+
+    image: bytes | None = None
+    evidence: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InspectionDraft:
     """Everything about an inspection but what only the store can give: names and attempt."""
 
@@ -162,6 +195,9 @@ class InspectionDraft:
     view_set: str | None = None
     view: str | None = None
     engine: str | None = None
+    acquisition: Acquisition | None = None
+    detector: DetectorReference | None = None
+    carried: Carried | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +226,9 @@ class InspectionRecord:
             evidence and findings are then those of the worst view.
         engine: what ran the network, in words; None where none was asked, and in records of
             releases before 0.2.
+        acquisition: what the image file says of the exposure; None where it says nothing.
+        detector: the calibration that the image was flat-fielded by; None without one.
+        allowed: what was found and the rules of its zone allow; strongest first.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -228,6 +267,9 @@ class InspectionRecord:
     view: str | None = None
     views: tuple[ViewReference, ...] = ()
     engine: str | None = None
+    acquisition: Acquisition | None = None
+    detector: DetectorReference | None = None
+    allowed: tuple[Finding, ...] = ()
 
     def __post_init__(self) -> None:
         if self.serial is not None and not self.serial:
@@ -311,12 +353,7 @@ def complete(
         disposition=verdict.disposition,
         probability={name: round(p, 6) for name, p in verdict.probability.items()},
         novelty=None if verdict.novelty is None else round(verdict.novelty, 6),
-        findings=tuple(
-            Finding(
-                defect_class=f.defect_class, probability=round(f.probability, 6), region=f.region
-            )
-            for f in verdict.findings
-        ),
+        findings=tuple(map(_rounded, verdict.findings)),
         reasons=verdict.reasons,
         model=draft.model,
         recipe=draft.recipe,
@@ -334,4 +371,13 @@ def complete(
         view=draft.view,
         views=views,
         engine=draft.engine,
+        acquisition=draft.acquisition,
+        detector=draft.detector,
+        allowed=tuple(map(_rounded, verdict.allowed)),
     )
+
+
+def _rounded(finding: Finding) -> Finding:
+    """A finding as it is kept: probability to six places, size to a micrometre."""
+    size_mm = None if finding.size_mm is None else round(finding.size_mm, 3)
+    return replace(finding, probability=round(finding.probability, 6), size_mm=size_mm)

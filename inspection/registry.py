@@ -15,11 +15,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from inspection.errors import (
+    ChangedMeanwhile,
     NoPromotedModel,
     NotFound,
     PackageDamaged,
     QualityGateError,
     RegistryError,
+    RequestError,
 )
 from inspection.package import ModelPackage, check_model_name, is_model_name, load_package
 from inspection.promotions import (
@@ -146,7 +148,14 @@ class Registry:
         )
 
     def promote(
-        self, reference: str, *, accept_risk: str | None = None, by: str | None = None
+        self,
+        reference: str,
+        *,
+        accept_risk: str | None = None,
+        by: str | None = None,
+        reason: str | None = None,
+        product: str | None = None,
+        seen: int | None = None,
     ) -> Promotion:
         """Put a package in force for its product: a newer one, or an older one again.
 
@@ -155,15 +164,28 @@ class Registry:
             accept_risk: why, although its certificate does not hold, its engines do not agree, or
                 it was retired.
             by: who decides it; the account's name when absent.
+            reason: why, in words.
+            product: which one it is to judge; whichever it is made for when absent.
+            seen: how many lines on its product whoever decides it has seen; unchecked when None.
 
         Raises:
             QualityGateError: something stands against it, and no risk was accepted in words.
+            RequestError: it judges another product. ChangedMeanwhile: there are other lines by now.
         """
         package = self.load(reference)
+        judged = package.recipe.product
+        if product is not None and product != judged:
+            raise RequestError(
+                f"{package.reference} judges {judged}, not {product}",
+                remedy=f"Name a model of {product}, or promote it for {judged}.",
+            )
         risk = words(accept_risk, "the reason for accepting the risk")
+        why = words(reason, "the reason")
         against = objections_to(package)
 
         def line(history: list[Promotion]) -> Promotion:
+            if seen is not None and seen != sum(one.product == judged for one in history):
+                raise ChangedMeanwhile(f"somebody decided on the models of {judged} meanwhile")
             retired = retired_in(history).get(package.digest)
             objections = (
                 against if retired is None else (*against, f"is out: {retirement(retired)}")
@@ -173,7 +195,9 @@ class Registry:
                     f"{package.reference} {'; and it '.join(objections)}",
                     remedy=_what_would_help(package, retired=retired is not None),
                 )
-            return _line("promote", package, by=by, accepted_risk=risk, objections=objections)
+            return _line(
+                *("promote", package), by=by, accepted_risk=risk, reason=why, objections=objections
+            )
 
         return append_line(self._log, line)
 

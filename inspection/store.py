@@ -17,6 +17,19 @@ if TYPE_CHECKING:
     from inspection.verdict import Disposition
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Laid:
+    """A file that is in its place.
+
+    Attributes:
+        sha256: of its contents, and its name.
+        made_ns: when it was written, Unix time in ns; None when it was there before.
+    """
+
+    sha256: str
+    made_ns: int | None
+
+
 class ImageStore(Protocol):
     """Content-addressed files: original images and evidence maps."""
 
@@ -28,6 +41,22 @@ class ImageStore(Protocol):
         """
         ...
 
+    def lay(self, data: bytes, sha256: str, *, durable: bool = False) -> Laid:
+        """Keep `data` under its digest, whole at once; durable by itself only if that is asked.
+
+        Raises:
+            RecordError: the disk refused; nothing half-written is left.
+        """
+        ...
+
+    def take_back(self, laid: Laid) -> None:
+        """Remove what was laid, unless it was there before or was laid again since.
+
+        Raises:
+            RecordError: the disk refused.
+        """
+        ...
+
     def get(self, sha256: str) -> bytes:
         """The bytes under this digest, verified.
 
@@ -35,6 +64,10 @@ class ImageStore(Protocol):
             NotFound: there are none.
             RecordsDamaged: what is there has another digest.
         """
+        ...
+
+    def check(self) -> None:
+        """Raise RecordError when a file cannot be made durable now."""
         ...
 
 
@@ -231,6 +264,10 @@ class Records(Protocol):
         """The holds that stand on any of these (product, scope, value)."""
         ...
 
+    def anything_held(self) -> bool:
+        """Whether any hold stands: asked for every inspection, so it costs next to nothing."""
+        ...
+
     def holds(
         self, *, product: str | None = None, standing: bool = True, limit: int = 1000
     ) -> Sequence[StandingHold]:
@@ -293,8 +330,15 @@ class RecordStore(Records, Protocol):
         """
         ...
 
+    @property
+    def carries_bytes(self) -> int:
+        """How large a file a draft may carry at most; 0 when none."""
+        ...
+
     def append(self, draft: InspectionDraft) -> InspectionRecord:
         """Make the record durable; returns only then. Attempt, trace ID and ID are given here.
+
+        The files that the draft carries are durable with it.
 
         Raises:
             KeyReused, CaptureConflict: as in `replay`; nothing is written.

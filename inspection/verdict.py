@@ -233,11 +233,24 @@ class OperatingPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A defect class that stands in the way of a pass, and where."""
+    """A defect class that stands in the way of a pass, and where.
+
+    Attributes:
+        zone: of the recipe, in which it lies; None where the recipe draws none.
+        size_mm: largest extent on the part, in millimetres; None where it was not measured.
+        rule: the acceptance rule that it breaks, in words; None where none was asked.
+    """
 
     defect_class: str
     probability: float
     region: Region
+    zone: str | None = None
+    size_mm: float | None = None
+    rule: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.size_mm is not None and not (math.isfinite(self.size_mm) and self.size_mm >= 0):
+            raise EngineError(f"a finding of {self.size_mm} mm makes no sense")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,6 +271,7 @@ class Verdict:
         novelty: distance from the training images; None when the image could not be judged.
         findings: strongest first.
         reasons: none for a pass, at least one otherwise.
+        allowed: what was found and a rule of its zone allows; it stands in the way of nothing.
     """
 
     disposition: Disposition
@@ -265,6 +279,7 @@ class Verdict:
     novelty: float | None
     findings: tuple[Finding, ...] = ()
     reasons: tuple[Reason, ...] = ()
+    allowed: tuple[Finding, ...] = ()
 
     def __post_init__(self) -> None:
         if self.disposition not in ("pass", "fail", "review"):

@@ -162,6 +162,10 @@ def make(bundle: str, target: Target, out: Path, store: Path | None = None) -> P
         write_requirements(folder, libraries)
         shutil.copyfile(INSTALLER, folder / "install.py")
         shutil.copyfile(ROOT / "LICENSE", folder / "LICENSE")
+        shutil.copytree(ROOT / "deploy", folder / "deploy")
+        (folder / "docs").mkdir()
+        for page in sorted((ROOT / "docs").glob("*.md")):
+            shutil.copyfile(page, folder / "docs" / page.name)
         version = next(each.version for each in libraries if each.name == "inspection")
         manifest = {
             "format": 1,

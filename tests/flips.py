@@ -21,6 +21,7 @@ from sqlalchemy import Engine
 from inspection.errors import InspectionError
 from inspection.proofs.notes import WITNESS, Checkpoint, SigningKey, cosign
 from inspection.stores import database, definitions, verify
+from inspection.stores.audit import AuditEvent, AuditLog
 from inspection.stores.checkpoints import CheckpointMaker
 from inspection.stores.files import FileImageStore
 from inspection.stores.places import images_dir, records_path, records_url
@@ -41,6 +42,9 @@ _engines: dict[str, Engine] = {}
 def small_store(folder: Path) -> Path:
     """A data folder with entries of every kind and a cosigned checkpoint, on pages of 512 bytes."""
     build(folder)
+    with closing(AuditLog(records_url(folder))) as log:
+        at = "2026-11-21T10:00:00.000Z"
+        log.add(AuditEvent(at=at, act="key-created", by=name, detail="a key") for name in "ab")
     with closing(CheckpointMaker(records_url(folder), LOG)) as maker:
         made = maker.make()
     note = made.note.with_signatures((cosign(made.note.text, HALL, seconds=1_700_000_000),))
@@ -187,4 +191,5 @@ def _partial(index: str) -> str:
         "ix_inspections_view_set": "view_set IS NOT NULL",
         "ix_inspections_reason_sequence": "reason <> 'first'",
         "uq_access_keys_active_name": "revoked_at IS NULL",
+        "ix_holds_standing": "released IS NULL",
     }.get(index, "1")

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from training.data.facts import ImageFacts
 from training.data.rows import Row
 from training.importing import Import, describe, plan, survey, write_set
-from training.manifest import ImageFacts, Manifest
+from training.manifest import Manifest
 from training.sources.folders import read_folders
 
 if TYPE_CHECKING:

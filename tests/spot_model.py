@@ -101,6 +101,7 @@ def write_spot_package(
     agreement: Agreement | None = AGREEING,
     more: Mapping[str, bytes] | None = None,
     graph: bytes | None = None,
+    flat_field: bool = False,
 ) -> ModelPackage:
     """Write the next version of the spot model under `root`; not promoted.
 
@@ -144,6 +145,7 @@ def write_spot_package(
         window=(0, 2**bits - 1),
         classes=("spot",),
         serial=SERIALS,
+        flat_field=flat_field,
     )
     graph = graph or spot_graph(bits=bits, gain=gain)
     files: dict[str, bytes | Path] = {

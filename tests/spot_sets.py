@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from tests.labelled_sets import bare_manifest, write_png
 from tests.spot_model import part_image
+from training.data.facts import ImageFacts
 from training.data.rows import Row, file_sha256
-from training.manifest import ImageFacts, Manifest
+from training.manifest import Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,6 +1,7 @@
 """What a packaged model does to parts it has not seen.
 
-    rows -> decode, prepare (as serving) -> Engine.infer -> decide (as serving) -> images -> parts
+    rows -> decode, prepare (as serving) -> Engine.infer -> decide, zones (as serving) -> images
+         -> parts
          -> training.measuring.evaluation, training.measuring.heatmap_quality
 
 An image is judged exactly as the server would judge it. A part that several images show is as bad
@@ -23,6 +24,7 @@ from training.measuring.evaluation import WORST_FIRST, Evaluation, PartResult, m
 from training.measuring.heatmap_quality import heatmap_quality
 from training.measuring.intervals import number_groups
 from training.measuring.metrics import Figure
+from training.measuring.under_zones import under_zones
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from inspection.package import ModelPackage
     from inspection.recipe import Recipe
     from inspection.verdict import Calibration, OperatingPoint
+    from inspection.zones.registration import ReferenceView
     from training.manifest import Manifest
 
     Progress = Callable[[str, int, int], None]
@@ -105,6 +108,7 @@ def evaluate(
         document.operating_point,
         recipe,
         seed=seed,
+        views=package.views,
     )
 
 
@@ -116,14 +120,24 @@ def measure_predicted(
     recipe: Recipe,
     *,
     seed: int,
+    views: Sequence[ReferenceView] = (),
 ) -> Evaluation:
     """Judge what the engine answered, and measure all that can be: parts, views, evidence maps.
+
+    Args:
+        predicted: the engine's answers.
+        manifest: the set.
+        calibration: the package's.
+        operating_point: the package's.
+        recipe: the package's.
+        seed: of the bootstrap.
+        views: the reference views of a recipe with zones, whose rules then have had their say.
 
     Raises:
         DataError: the parts are all good or all bad, and the model was taught defects; or a mask
             of the set cannot be used.
     """
-    images = judge_images(predicted, manifest, calibration, operating_point, recipe)
+    images = judge_images(predicted, manifest, calibration, operating_point, recipe, views=views)
     return measure(
         join_images(images),
         recipe.classes,
@@ -188,9 +202,13 @@ def judge_parts(
     calibration: Calibration,
     operating_point: OperatingPoint,
     recipe: Recipe,
+    *,
+    views: Sequence[ReferenceView] = (),
 ) -> tuple[PartResult, ...]:
     """What is decided on each part that the rows show, in the order of the rows."""
-    return join_images(judge_images(predicted, manifest, calibration, operating_point, recipe))
+    return join_images(
+        judge_images(predicted, manifest, calibration, operating_point, recipe, views=views)
+    )
 
 
 def judge_images(
@@ -199,18 +217,36 @@ def judge_images(
     calibration: Calibration,
     operating_point: OperatingPoint,
     recipe: Recipe,
+    *,
+    views: Sequence[ReferenceView] = (),
 ) -> tuple[PartResult, ...]:
-    """What is decided on each image by itself, in the order of the rows."""
-    answers = zip(
-        predicted.rows.tolist(), predicted.predictions, predicted.frame_sizes_px, strict=True
-    )
+    """What is decided on each image by itself, in the order of the rows.
+
+    Without `views`, it is what the network says alone, whatever zones the recipe has.
+    """
+    verdicts = [
+        decide(prediction, calibration, operating_point, recipe, size)
+        for prediction, size in zip(predicted.predictions, predicted.frame_sizes_px, strict=True)
+    ]
+    if views:
+        verdicts = under_zones(
+            verdicts,
+            predicted.rows.tolist(),
+            predicted.predictions,
+            manifest=manifest,
+            calibration=calibration,
+            operating_point=operating_point,
+            recipe=recipe,
+            views=views,
+        )
+    answers = zip(predicted.rows.tolist(), predicted.predictions, verdicts, strict=True)
     column = {name: k for k, name in enumerate(manifest.classes)}
     targets = manifest.targets()
     results = []
-    for number, prediction, size in answers:
+    for number, prediction, verdict in answers:
         row = manifest.rows[number]
-        verdict = decide(prediction, calibration, operating_point, recipe, size)
         probabilities = np.array([verdict.probability[name] for name in recipe.classes])
+        standing = {finding.defect_class for finding in verdict.findings}
         above_pass = probabilities - operating_point.pass_below
         above_fail = probabilities - operating_point.fail_from
         results.append(
@@ -235,7 +271,7 @@ def judge_images(
                 failed_by=tuple(
                     name
                     for name, margin in zip(recipe.classes, above_fail.tolist(), strict=True)
-                    if margin >= 0
+                    if margin >= 0 and name in standing
                 ),
                 pass_margin=float(above_pass.max()),
                 fail_margin=float(above_fail.max()),

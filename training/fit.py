@@ -1,6 +1,7 @@
 """Fitting a network to labelled images.
 
     images -> frozen features -> whitening -> evidence head -> novelty          (preset fast)
+           `-> fixed filters of every pixel -> fine head                        (fine > 0)
                      |                            `-> whole network, slowly     (preset full)
                      `-> whitening -> memory of good cells -> novelty           (preset anomaly)
 
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from inspection.engines.fine import Fine
 from inspection.engines.memory import MemoryHead
 from inspection.engines.network import (
     EvidenceHead,
@@ -28,6 +30,7 @@ from inspection.errors import InputError
 from training.fitting.features import FeatureCache, Images, extract_features, extract_with
 from training.fitting.fit_anomaly import fit_memory
 from training.fitting.fit_context import fit_context
+from training.fitting.fit_fine import fit_fine
 from training.fitting.fit_head import (
     describe_rows,
     fit_head,
@@ -153,6 +156,12 @@ def fit(
         cells = fit_whitening(network, features)
         done("whitening")
         labels = torch.from_numpy(targets)
+        if isinstance(network.head, Fine):
+            fit_fine(network.head, images, labels, drawn, settings, history, progress)
+            done("head")
+            fit_novelty(network.novelty, describe_rows(cells))
+            done("novelty")
+            return FitResult(network=network.eval(), seconds=seconds, history=history)
         places = None if drawn is None else on_cells(drawn, *features.cells.shape[1:3])
         fit_head(network.head, cells, labels, settings, history, progress, places)
         done("head")

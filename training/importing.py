@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from inspection.errors import DataError, RecipeError
 from inspection.package import check_model_name
+from training.data.facts import calibration_file
 from training.data.regions import DefectRegion
 from training.data.revisions import (
     IMAGES,
@@ -86,6 +87,7 @@ def plan(
     origin: str,
     place: Path,
     reference: bool,
+    calibration: Path | None = None,
 ) -> Import:
     """What an import would write, and how that differs from what is there.
 
@@ -100,10 +102,12 @@ def plan(
         origin: where they come from.
         place: the data set's folder, such as datasets/knuckles.
         reference: leave images and masks where they are.
+        calibration: of the detector that took the images; the former revision's when absent.
 
     Raises:
-        DataError: the name will not do, the labels contradict each other, or a description that
-            is there without images names another digest.
+        DataError: the name will not do, the labels contradict each other, a description that is
+            there without images names another digest, or the calibration is not of these images.
+        ConfigurationError: the calibration is damaged.
     """
     check_set_name(name)
     if not product or product.strip() != product or "/" in product:
@@ -126,6 +130,11 @@ def plan(
             labelled.files, surveyed.sha256, surveyed.mask_sha256, strict=True
         )
     ]
+    taken_with = None if former is None else former.calibration
+    if calibration is not None:
+        stations = (file.station for file in labelled.files)
+        taken_with = calibration_file(calibration, surveyed.facts, stations)
+        shelf.files[taken_with.path] = NewFile(source=calibration, sha256=taken_with.sha256)
     manifest = Manifest(
         name=name,
         product=product,
@@ -136,6 +145,7 @@ def plan(
         modality=modality,
         images=surveyed.facts,
         flips=tuple(flips),
+        calibration=taken_with,
         folder=place,
         revision=next_revision(place),
     )
@@ -215,6 +225,7 @@ def describe(labelled: Labelled, surveyed: Survey, planned: Import) -> list[tupl
     bad = sum(row.bad for row in manifest.rows)
     for heading, text in (
         ("regions", f"{placed} of {bad} bad images say where" if placed else ""),
+        ("calibration", manifest.calibration.digest[:12] if manifest.calibration else ""),
         ("odd sizes", listed(surveyed.odd_sizes) if len(sizes) > 1 else ""),
         ("no images", _named(labelled.ignored)),
         (

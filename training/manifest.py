@@ -3,6 +3,7 @@
     datasets/<name>/
         images/...          the image files, unless they were left where they were
         masks/...           the mask files, where there are any
+        calibrations/...    of the detector that took the images, where one is named
         revisions/<n>/      what is said of them; never changed once it is there
             manifest.csv    a line for every image
             regions.jsonl   where the defects are, a line for every image that says it
@@ -30,6 +31,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from inspection.errors import DataError
 from inspection.recipe import Flip, first_complaint
+from training.data.facts import CalibrationFile, ImageFacts
 from training.data.regions import dump_regions, parse_regions
 from training.data.rows import (
     GOOD,
@@ -52,31 +54,14 @@ REVISIONS = "revisions"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImageFacts:
-    """What the images of a set have in common.
-
-    Attributes:
-        bits, channels: 8 or 16; 1 or 3.
-        frame_size_px: (height, width) when all images agree on it.
-        grey_range: lowest and highest grey level that occurs.
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-
-    bits: Literal[8, 16]
-    channels: Literal[1, 3]
-    grey_range: tuple[int, int]
-    frame_size_px: tuple[int, int] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """A labelled set, complete and without contradictions. Rows are in canonical order.
 
     Attributes:
         classes: the defect classes; none when the set holds good parts only.
-        digest: SHA-256 over product, classes and rows; paths and folders are left out of it, so it
-            stays when the set moves.
+        calibration: of the detector that took the images; None when it is not known.
+        digest: SHA-256 over product, classes, rows and calibration; paths and folders are left out
+            of it, so it stays when the set moves.
         folder: where row paths begin.
         revision: counts from 1.
         parent: the revision that this one was made from; None for an import of its own.
@@ -93,6 +78,7 @@ class Manifest:
     modality: Literal["x-ray", "vision"]
     images: ImageFacts
     flips: tuple[Flip, ...] = ()
+    calibration: CalibrationFile | None = None
     folder: Path = field(default=Path(), compare=False)
     revision: int = field(default=1, compare=False)
     parent: int | None = field(default=None, compare=False)
@@ -106,7 +92,9 @@ class Manifest:
         check_rows(self.rows, self.classes)
         ordered = tuple(sorted(self.rows, key=lambda row: (row.group, row.part, row.sha256)))
         object.__setattr__(self, "rows", ordered)
-        object.__setattr__(self, "digest", digest_rows(self.product, self.classes, ordered))
+        taken_with = None if self.calibration is None else self.calibration.digest
+        digest = digest_rows(self.product, self.classes, ordered, taken_with)
+        object.__setattr__(self, "digest", digest)
 
     @property
     def bad(self) -> NDArray[np.bool_]:
@@ -186,6 +174,7 @@ class _Description:
     counts: dict[str, int]
     labels: dict[str, int]
     flips: tuple[Flip, ...] = ()
+    calibration: CalibrationFile | None = None
     revision: int = 1
     parent: int | None = None
     reason: str | None = None
@@ -241,6 +230,7 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
             counts=manifest.counts(),
             labels=manifest.label_counts(),
             flips=manifest.flips,
+            calibration=manifest.calibration,
             revision=manifest.revision,
             parent=manifest.parent,
             reason=manifest.reason,
@@ -299,6 +289,7 @@ def read_manifest(
         modality=description.modality,
         images=description.images,
         flips=description.flips,
+        calibration=description.calibration,
         folder=folder,
         revision=number,
         parent=description.parent,
@@ -323,11 +314,12 @@ def read_manifest(
 
 
 def files_of(manifest: Manifest) -> dict[str, str]:
-    """The SHA-256 of every image and mask, by its path."""
+    """The SHA-256 of every image and mask, and of the calibration, by its path."""
     images = {row.path: row.sha256 for row in manifest.rows}
     regions = (region for row in manifest.rows for region in row.regions)
     masks = {each.mask: each.mask_sha256 for each in regions if each.mask and each.mask_sha256}
-    return {**images, **masks}
+    taken_with = manifest.calibration
+    return {**images, **masks, **({taken_with.path: taken_with.sha256} if taken_with else {})}
 
 
 def verify_images(manifest: Manifest) -> None:

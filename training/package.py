@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inspection.engines.export import export_onnx
+from inspection.engines.fine import STRIDE
 from inspection.engines.network import save_network
 from inspection.engines.openvino import OpenVinoEngine
 from inspection.package import ModelPackage, Precision, next_version, write_package
@@ -209,7 +210,8 @@ def _fit(
     masks = None
     if any(manifest.rows[row].regions for row in rows.tolist()):
         height, width = plan.recipe.input_size_px
-        shrunk = MASK_PX / max(height, width, MASK_PX)
+        longest = max(height, width) // STRIDE if plan.fitting.fine else MASK_PX
+        shrunk = longest / max(height, width, longest)
         size = max(1, round(height * shrunk)), max(1, round(width * shrunk))
         masks = prepared_masks(manifest, plan.recipe, rows, size_px=size)
     return fit(
@@ -251,6 +253,7 @@ def _judge(
             "model.onnx": folder / "model.onnx",
             "model.safetensors": folder / "model.safetensors",
             "report.json": b"{}\n",
+            **plan.reference_files,
         }
         draft = write_package(folder / f"blank-{precision}", blank, recipe, files)
         engine = OpenVinoEngine.for_package(draft)
@@ -274,6 +277,7 @@ def _judge(
             document.operating_point,
             recipe,
             seed=seed,
+            views=draft.views,
         )
         certificate = certify(
             evaluation.parts,

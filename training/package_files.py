@@ -60,6 +60,10 @@ if TYPE_CHECKING:
     from training.plan import Plan
 
 TEST_NAME = "test.csv"
+ZONES_SAID = (
+    "limits were chosen on the network's answers alone, before any zone rule; test figures and "
+    "certificate are of the verdicts that are served, alignment and zone rules included"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +146,11 @@ def made_report(
         identity=identity_of(document, made_by=_whoever()),
         licences={"data": plan.manifest.licence, f"backbone {backbone}": licence},
         environment=environment(judged.engine.description),
-        warnings=(*judged.calibrated.warnings, *judged.chosen.warnings),
+        warnings=(
+            *judged.calibrated.warnings,
+            *judged.chosen.warnings,
+            *([ZONES_SAID] if plan.recipe.references else []),
+        ),
         timings_s={**seconds, "all": round(sum(seconds.values()), 2)},
         history=tuple(dict(entry) for entry in result.history),
     )
@@ -171,6 +179,7 @@ def package_files(
         TEST_NAME: part_csv_bytes(judged.evaluation),
         CONFIG_NAME: resolved_toml(plan).encode(),
         GOLDEN_NAME: golden_bytes(plan, judged),
+        **plan.reference_files,
     }
 
 

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from inspection.engines.backbones import DEFAULT_BACKBONE
+from inspection.engines.fine import MULTIPLE
 from inspection.errors import ConfigurationError, DataError
 from inspection.recipe import Flip
+from inspection.references import reference_bytes
 from training.data.good_only import as_anomaly
 from training.data.rows import counted, listed
 from training.data.taught import grouped_as
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 Preset = Literal["fast", "full", "anomaly"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
 DEFAULT_SIZE_PX = (300, 300)
+FINE_WIDTH = 128  # of the fine branch, where images are flat-fielded and nobody says otherwise
 AUTO = "auto"  # of `split`: draw one, even where one was saved
 EPOCHS = {"fast": "epochs", "full": "full_epochs"}  # what "epochs" means
 
@@ -159,6 +162,17 @@ class Plan:
         return group_names(self.manifest, self.split.grouped_by)
 
     @property
+    def reference_files(self) -> dict[str, bytes]:
+        """The reference views of the recipe, by name: they travel in the package.
+
+        Raises:
+            RecipeError: one is gone, or is another file than the recipe names.
+        """
+        path = self.settings.recipe_file
+        folder = self.manifest.folder if path is None else path.parent
+        return {each.file: reference_bytes(each, folder) for each in self.recipe.references}
+
+    @property
     def taught(self) -> Manifest:
         """The set as the training takes it: in the groups that the split kept together, and for
         `anomaly` with every defect as one class.
@@ -213,7 +227,7 @@ def resolve_values(manifest: Manifest, settings: TrainSettings) -> Resolved:
     """
     _check_set(manifest, settings)
     values = {**PRESET_VALUES[settings.preset], **settings.fit}
-    size = values.pop("input_size_px", DEFAULT_SIZE_PX)
+    size = values.pop("input_size_px", own_size(manifest) or DEFAULT_SIZE_PX)
     backbone = values.pop("backbone", DEFAULT_BACKBONE)
     if settings.epochs is not None:
         values[EPOCHS[settings.preset]] = settings.epochs
@@ -233,6 +247,13 @@ def resolve_values(manifest: Manifest, settings: TrainSettings) -> Resolved:
                 f"the {what} {asked} was asked for, but the recipe says {said}",
                 remedy="Change the recipe file, or leave it to the recipe.",
             )
+    if recipe.flat_field and settings.preset == "fast" and fits_fine(recipe.input_size_px):
+        values.setdefault("fine", FINE_WIDTH)
+    if settings.compare_random and values.get("fine"):
+        raise ConfigurationError(
+            "the random comparison works on cached features, and a fine branch reads every pixel",
+            remedy="Leave out --compare-random, or train with --set fit.fine=0.",
+        )
     fitting = FitSettings(
         preset=settings.preset,
         seed=settings.seed,
@@ -248,6 +269,20 @@ def resolve_values(manifest: Manifest, settings: TrainSettings) -> Resolved:
     return Resolved(
         manifest=manifest, settings=settings, model=model, recipe=recipe, fitting=fitting
     )
+
+
+def own_size(manifest: Manifest) -> tuple[int, int] | None:
+    """The frames' own size, for radiographs that are flat-fielded: no pixel is given away.
+
+    None where they differ, or no fine branch could read them.
+    """
+    size = manifest.images.frame_size_px if manifest.calibration is not None else None
+    return size if size is not None and fits_fine(size) else None
+
+
+def fits_fine(size_px: tuple[int, int]) -> bool:
+    """Whether a fine branch can read an input of this size."""
+    return not any(side % MULTIPLE for side in size_px)
 
 
 def _check_set(manifest: Manifest, settings: TrainSettings) -> None:

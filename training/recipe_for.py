@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from inspection.errors import DataError, RecipeError
 from inspection.recipe import Recipe, first_complaint, load_recipe
+from inspection.references import reference_views
 from inspection.serials import SerialFormat
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ def recipe_for(
     """How the product of this set is inspected.
 
     A recipe file (`recipe_file`, or recipe.toml in the data set's folder) is taken as it is.
-    Otherwise: depth, channels, frame size and classes are those of the images, and the window is
-    the whole range of the depth.
+    Otherwise: depth, channels, frame size and classes are those of the images, the window is the
+    whole range of the depth, and images are flat-fielded where the set names a calibration.
 
     Args:
         manifest: the set.
@@ -54,6 +55,7 @@ def recipe_for(
     path = recipe_file if recipe_file is not None else beside if beside.exists() else None
     if path is not None:
         recipe = load_recipe(path)
+        reference_views(recipe, path.parent)  # a view that is missing or does not fit, found early
         _check_against(recipe, manifest, path)
     else:
         recipe = Recipe(
@@ -67,6 +69,7 @@ def recipe_for(
             frame_size_px=manifest.images.frame_size_px,
             flips=tuple(manifest.flips if flips is None else flips),
             serial=_serial_beside(manifest.folder / SERIAL_NAME),
+            flat_field=manifest.calibration is not None,
         )
     if serial_length is not None:
         recipe = replace(recipe, serial=SerialFormat(length=serial_length))
@@ -88,6 +91,12 @@ def _check_against(recipe: Recipe, manifest: Manifest, path: Path) -> None:
     images = manifest.images
     unknown = sorted(set(manifest.classes) - set(recipe.classes))
     unseen = sorted(set(recipe.classes) - set(manifest.classes))
+    if recipe.flat_field and manifest.calibration is None:
+        raise DataError(
+            f"{path} flat-fields, but the data set {manifest.name} names no calibration",
+            remedy="Import it again with --calibration FILE.npz, which "
+            "`inspection detector calibrate` writes.",
+        )
     for wrong, what in (
         (recipe.product != manifest.product, f"is for product {recipe.product}"),
         (recipe.bits != images.bits, f"wants {recipe.bits} bits"),

@@ -7,6 +7,7 @@ fsck              what is missing, extra or damaged
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from dataclasses import asdict
@@ -16,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from inspection.commands.places import echo_columns, echo_json, output_format, with_place
+from inspection.stores.audit import note_act
 from inspection.stores.backup import make_backup
 from inspection.stores.files import FileImageStore
 from inspection.stores.fsck import check_store
+from inspection.stores.places import last_backup
 from inspection.stores.restore import check_backup
 from inspection.stores.restore import restore as restore_backup
 
@@ -52,6 +55,9 @@ def backup(ctx: click.Context, folder: Path | None, place: Place, form: str) -> 
     target = folder or place.backups / "whole"
     images = FileImageStore(place.images, read_only=True)
     made = make_backup(place.url, images, target, progress=_progress("files"))
+    if not made.problems:
+        with contextlib.suppress(OSError):  # the figure stays old then, and so does its alarm
+            last_backup(place.data_dir).touch()
     if form == "json":
         echo_json(
             {
@@ -99,6 +105,8 @@ def restore(ctx: click.Context, folder: Path, check: bool, place: Place, form: s
     done = restore_backup(
         folder, data_dir=place.data_dir, url=place.url, progress=_progress("files")
     )
+    what = f"a backup of {done.manifest.made_at}, tree head {done.manifest.head}"
+    note_act(place.url, act="restored", detail=what)
     if form == "json":
         echo_json(
             {

@@ -12,6 +12,7 @@ import click
 
 from inspection.commands.places import echo_columns, echo_json, output_format, with_place
 from inspection.errors import InspectionError
+from inspection.stores.audit import note_act
 from inspection.stores.migrate import schema_status
 from inspection.stores.migrate import upgrade as upgrade_schema
 
@@ -68,6 +69,9 @@ def upgrade(place: Place, form: str) -> None:
     """Bring the tables to this release, after making a copy. Stop the server first."""
     place.require(records=True)
     done = upgrade_schema(place.url, place.backups)
+    if done.before.state != "current":
+        what = f"from {done.before.revision or 'nothing'} to {done.after.revision}"
+        note_act(place.url, act="upgraded", detail=what)
     if form == "json":
         backup = None if done.backup is None else str(done.backup)
         echo_json({"before": asdict(done.before), "after": asdict(done.after), "backup": backup})

@@ -5,7 +5,6 @@ Comparing two models is statistics, and lives in the room of training: `ELSEWHER
 
 from __future__ import annotations
 
-import difflib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from inspection import rooms
+from inspection.commands.groups import SharedGroup
 from inspection.commands.models_tables import history_table, list_table, print_table, show_table
 from inspection.errors import InspectionError
 from inspection.registry import Registry
@@ -32,44 +31,7 @@ ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
 """Help and extra of the commands of another room, by name."""
 
 
-class ModelsGroup(click.Group):
-    """The commands below, and those of another room, listed whether or not they are installed."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order in which they were written, then those of another room."""
-        return [*self.commands, *ELSEWHERE]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command, or a stand-in that says how to install it."""
-        if cmd_name not in ELSEWHERE:
-            return super().get_command(ctx, cmd_name)
-        help_line, extra = ELSEWHERE[cmd_name]
-        if rooms.missing_modules(extra):
-            return rooms.stand_in(f"models {cmd_name}", help_line=help_line, extra=extra)
-        return rooms.load_command(COMMAND_GROUP, cmd_name, extra=extra)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list without importing another room."""
-        rows = [(name, command.get_short_help_str(60)) for name, command in self.commands.items()]
-        for name, (help_line, extra) in ELSEWHERE.items():
-            mark = f" (needs the extra '{extra}')" if rooms.missing_modules(extra) else ""
-            rows.append((name, f"{help_line}{mark}"))
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click's own, with the nearest name for a mistyped command."""
-        known = self.list_commands(ctx)
-        if args[0] not in known and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], known, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise click.UsageError(f"there is no command 'models {args[0]}'.{hint}", ctx)
-        return super().resolve_command(ctx, args)
-
-
-@click.group(cls=ModelsGroup)
+@click.group(cls=SharedGroup, entry_points=COMMAND_GROUP, elsewhere=ELSEWHERE)
 @click.option(
     "--weights-dir",
     type=click.Path(path_type=Path, file_okay=False),

@@ -2,6 +2,7 @@
 
     image (grey levels) -> window, normalise -> backbone maps -> one grid -> whitening 1x1
         -> evidence head 1x1, 1x1 (+ context of the whole image, alike in every cell)
+           or, of every pixel: fixed filters -> fine head (`inspection.engines.fine`)
         -> evidence map -> pool_evidence -> score
         -> mean and deviation over the grid -> distance from the training images -> novelty
 
@@ -13,8 +14,7 @@ from __future__ import annotations
 
 import copy
 import json
-import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,18 +22,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
 
-from inspection.engines.backbones import (
-    DEFAULT_BACKBONE,
-    FIRST_STAGE,
-    Taps,
-    file_sha256,
-    find_weights,
-)
+from inspection.engines.architecture import Architecture
+from inspection.engines.backbones import FIRST_STAGE, Taps, file_sha256, find_weights
 from inspection.engines.context import Context
 from inspection.engines.export import export_onnx
+from inspection.engines.fine import Fine
 from inspection.engines.header import METADATA_KEY
 from inspection.engines.memory import MemoryHead
-from inspection.errors import ConfigurationError, EngineError
+from inspection.errors import EngineError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,62 +53,6 @@ __all__ = [
 # Far below half a float32 step of any score, yet it carries NaN and infinity through: runtimes may
 # clip a NaN away in ReLU6 or a maximum, and a picture that is not a number must not get one.
 TRACER = 1e-30
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Architecture:
-    """All that is needed to build the network again, apart from its tensors.
-
-    Attributes:
-        backbone: timm's name.
-        backbone_sha256: of the weights file that the backbone started from; "" for none.
-        input_size_px: (height, width) of the input.
-        window: (low, high) grey levels that the backbone's input range spans.
-        channels: 1 for grey, 3 for RGB.
-        classes: how many defect classes.
-        components: how many whitened components each grid cell is described by.
-        hidden: width of the evidence head's hidden layer.
-        sharpness: of the pooling; 0+ is the mean of the map, infinity its maximum.
-        memory: how many cells of good parts are stored; 0 for a head that learnt from labels.
-        context: how many training images the context stores; 0 for a network without it.
-        context_components: of the summaries that these are stored as.
-        tuned_from: the backbone's first stage that has a tuned copy beside it, as have all after
-            it; 0 for none.
-    """
-
-    backbone: str = DEFAULT_BACKBONE
-    backbone_sha256: str = ""
-    input_size_px: tuple[int, int] = (300, 300)
-    window: tuple[float, float]
-    channels: int = 1
-    classes: int = 1
-    components: int = 256
-    hidden: int = 128
-    sharpness: float = 2.0
-    memory: int = 0
-    context: int = 0
-    context_components: int = 512
-    tuned_from: int = 0
-
-    def __post_init__(self) -> None:
-        remedy = "Correct the recipe or the training settings."
-        low, high = self.window
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise ConfigurationError(f"window {self.window} is empty", remedy=remedy)
-        if self.channels not in {1, 3}:
-            raise ConfigurationError(f"{self.channels} channels, not 1 or 3", remedy=remedy)
-        if min(self.input_size_px) < 32:
-            raise ConfigurationError(f"input size {self.input_size_px} is below 32", remedy=remedy)
-        if min(self.classes, self.components, self.hidden) < 1:
-            raise ConfigurationError("classes, components, hidden must be 1 or more", remedy=remedy)
-        if self.memory < 0 or (self.memory and self.classes != 1):
-            raise ConfigurationError("a memory has 1 or more cells and 1 class", remedy=remedy)
-        if self.context < 0 or self.context_components < 1 or (self.context and self.memory):
-            raise ConfigurationError("a context has 1 or more images and no memory", remedy=remedy)
-        if self.tuned_from and self.tuned_from <= FIRST_STAGE:
-            raise ConfigurationError(f"stages up to {FIRST_STAGE} are not copied", remedy=remedy)
-        if not (math.isfinite(self.sharpness) and self.sharpness > 0):
-            raise ConfigurationError(f"sharpness {self.sharpness} is not above 0", remedy=remedy)
 
 
 def pool_evidence(evidence: Tensor, sharpness: float) -> Tensor:
@@ -145,13 +85,17 @@ class Trunk(nn.Module):
     """Window, normalisation, backbone, and its maps side by side on the coarsest one's grid.
 
     Finer maps are described by mean and maximum within each cell: a crack that is one pixel wide
-    is in the maximum. With `tuned_from`, the maps of the tuned stages come after all others.
+    is in the maximum. With `tuned_from`, the maps of the tuned stages come after all others; with
+    `shrink`, the image is first averaged over squares of so many pixels.
     """
 
-    def __init__(self, taps: Taps, window: tuple[float, float], tuned_from: int = 0) -> None:
+    def __init__(
+        self, taps: Taps, window: tuple[float, float], tuned_from: int = 0, shrink: int = 1
+    ) -> None:
         super().__init__()
         self.taps = taps
         self.low, self.high = window
+        self.shrink = shrink
         self.tuned_from = tuned_from
         self.tuned = copy.deepcopy(taps.stages[tuned_from:]) if tuned_from else None
 
@@ -178,6 +122,8 @@ class Trunk(nn.Module):
 
     def normalised(self, image: Tensor) -> Tensor:
         """(N, 3, H, W) in -1..1, as the backbone was trained on."""
+        if self.shrink > 1:
+            image = F.avg_pool2d(image, self.shrink)
         unit = ((image - self.low) / (self.high - self.low)).clamp(0.0, 1.0)
         scaled = (unit - 0.5) / 0.5
         return torch.cat([scaled] * 3, dim=1) if image.shape[1] == 1 else scaled
@@ -281,18 +227,22 @@ class InspectionNetwork(nn.Module):
     def __init__(self, architecture: Architecture, taps: Taps) -> None:
         super().__init__()
         self.architecture = architecture
-        self.trunk = Trunk(taps, architecture.window, architecture.tuned_from).eval()
+        self.trunk = Trunk(
+            taps, architecture.window, architecture.tuned_from, architecture.shrink
+        ).eval()
         widths = self.trunk.widths(architecture.channels, architecture.input_size_px)
         first = architecture.tuned_from
         tuned = sum(widths[first - FIRST_STAGE :]) if first else 0
         self.frozen = sum(widths)
         self.whitening = nn.Conv2d(self.frozen, architecture.components, 1)
         components, classes = architecture.components, architecture.classes
-        self.head: EvidenceHead | MemoryHead = (
-            MemoryHead(components, architecture.memory)
-            if architecture.memory
-            else EvidenceHead(components, architecture.hidden, classes)
-        )
+        self.head: EvidenceHead | MemoryHead | Fine
+        if architecture.memory:
+            self.head = MemoryHead(components, architecture.memory)
+        elif architecture.fine:
+            self.head = Fine(architecture.window, architecture.fine, classes)
+        else:
+            self.head = EvidenceHead(components, architecture.hidden, classes)
         self.novelty = Novelty(architecture.components)
         self.context = (
             Context(self.frozen, architecture.context_components, architecture.context, classes)
@@ -316,7 +266,8 @@ class InspectionNetwork(nn.Module):
         tracer = image.mean(dim=(1, 2, 3)) * TRACER
         frozen = features[:, : self.frozen]
         cells = self.whitening(frozen)
-        evidence = self.head(cells) + tracer[:, None, None, None]
+        evidence = self.head(image if isinstance(self.head, Fine) else cells)
+        evidence = evidence + tracer[:, None, None, None]
         if self.context is not None:
             evidence = evidence + self.context(frozen)
         if self.tuned is not None:

@@ -106,7 +106,8 @@ class OpenVinoEngine:
             if self._closed:
                 raise EngineError("the engine is closed")
             try:
-                results = self._request.infer([batch])
+                # Neither way is a copy made: the batch is ours, and the outputs are copied below.
+                results = self._request.infer([batch], share_inputs=True, share_outputs=True)
                 outputs = [np.array(results[name], dtype=np.float32) for name in OUTPUTS]
             except RuntimeError as error:
                 raise EngineError(f"OpenVINO failed: {error}") from error

@@ -36,13 +36,19 @@ from inspection.verdict import Calibration
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from inspection.display import Display
     from inspection.record import InspectionRecord
 
 FORMAT: Final = 1
 README: Final = "README.txt"
 INDEX: Final = "index.json"
 CHECKPOINT: Final = "checkpoint.txt"
-SUFFIXES: Final = {"image/png": "png", "image/tiff": "tif", "image/jpeg": "jpg"}
+SUFFIXES: Final = {
+    "image/png": "png",
+    "image/tiff": "tif",
+    "image/jpeg": "jpg",
+    "application/dicom": "dcm",
+}
 _TIME: Final = (1980, 1, 1, 0, 0, 0)
 
 
@@ -240,7 +246,12 @@ def heatmap_name(sequence: int) -> str:
 
 
 def evidence_picture(
-    record: InspectionRecord, image: bytes, evidence: bytes, *, alpha: float = 0.5
+    record: InspectionRecord,
+    image: bytes,
+    evidence: bytes,
+    *,
+    alpha: float = 0.5,
+    display: Display | None = None,
 ) -> bytes:
     """The image in grey with the evidence over it and the findings outlined, as a PNG.
 
@@ -249,6 +260,7 @@ def evidence_picture(
         image: the original file.
         evidence: the .npy file.
         alpha: of the evidence, as in `overlay_png`.
+        display: how the image is shown, where the recipe says so.
 
     Raises:
         RecordsDamaged: the record has no evidence, or the map cannot be read.
@@ -271,5 +283,10 @@ def evidence_picture(
         calibration.local(scores.astype(np.float32)).max(axis=0),
         Region(top=top, left=left, height=box_height, width=box_width),
         boxes=[finding.region for finding in record.findings],
+        labels=[
+            "" if finding.size_mm is None else f"{finding.size_mm:.1f} mm"
+            for finding in record.findings
+        ],
+        display=display,
         alpha=alpha,
     )

@@ -8,6 +8,7 @@ asking.py      everything that is asked of the tables: search.py, counting.py, p
 tree.py        HashTree: roots and proofs at any size; checkpoints.py signs, proofs.py exports
 verify.py      verify_store(): recompute the hash tree and compare everything with it (verify_*.py)
 keys.py        AccessKeys: who may call
+audit.py       AuditLog: who acted on keys and stores, and who was refused; acts.py reads it
 schema.py      the tables
 migrate.py     making and upgrading the tables, through migrations/ (steps.py)
 backup.py      make_backup(); restore.py puts it back: manifest.py, portable.py

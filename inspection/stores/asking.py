@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, cast
 from sqlalchemy import select
 
 from inspection.errors import RecordError, RecordsDamaged
+from inspection.record import Carried
 from inspection.stores import counting, feed, search
 from inspection.stores import parts as of_parts
 from inspection.stores.database import LOCK_WAIT_S, open_engine, translated
 from inspection.stores.pulse import Pulse
 from inspection.stores.reading import entries_at
+from inspection.stores.rows import ask
 from inspection.stores.schema import erased_files, server_keys
 
 if TYPE_CHECKING:
@@ -111,6 +113,24 @@ class Asking:
         with self.reading("the records cannot be counted") as connection:
             return counting.counts(connection, wanted, by, bucket)
 
+    def carried(self, after: int, limit: int) -> Sequence[tuple[int, Carried]]:
+        """Files that records carry, and the sequences of those; in order, after a sequence."""
+        with self.reading("the files that are carried cannot be read") as connection:
+            rows = ask(
+                connection,
+                "SELECT sequence, image, evidence FROM carried_files WHERE sequence > ? "
+                "ORDER BY sequence LIMIT ?",
+                (after, limit),
+            )
+        return [(n, Carried(image=image, evidence=evidence)) for n, image, evidence in rows]
+
+    def carried_range(self) -> tuple[int, int] | None:
+        """The first and the last sequence that carry a file; None when none does."""
+        with self.reading("the files that are carried cannot be counted") as connection:
+            query = "SELECT min(sequence), max(sequence) FROM carried_files"
+            first, last = ask(connection, query)[0]
+        return None if first is None else (int(first), int(last))
+
     # --- parts ---------------------------------------------------------------------------------
 
     def names(self, product: str, part: str) -> PartNames:
@@ -134,6 +154,11 @@ class Asking:
         """The holds that stand on any of these (product, scope, value)."""
         with self.reading("the holds cannot be read") as connection:
             return of_parts.holds_on(connection, keys)
+
+    def anything_held(self) -> bool:
+        """Whether any hold stands."""
+        with self.reading("the holds cannot be read") as connection:
+            return of_parts.anything_held(connection)
 
     def holds(
         self, *, product: str | None = None, standing: bool = True, limit: int = 1000

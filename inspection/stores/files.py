@@ -1,16 +1,21 @@
 """Files under the SHA-256 of what they hold.
 
-    bytes -> digest -> incoming/<temporary> -> fsync -> rename -> <2 hex>/<62 hex> -> fsync folder
+    put   bytes -> digest -> incoming/<temporary> -> fsync -> rename -> <2 hex>/<62 hex>
+            -> fsync folder
+    lay   the same without any fsync: what is laid outlives this process, and the machine only
+          once `settle` was called, or because somebody carries its bytes (`carrying.py`)
 
 A name that is there is a whole file: what a crash interrupts stays in `incoming/` and goes when
-the store is next opened. Nothing is ever overwritten with something else, because the name is the
-content. Whoever puts a file that is there already makes it young again, so that `remove`, which
-takes away old files only, never takes one that a new record is about to name.
+the store is next opened. Only what was laid and never settled may be cut off or missing after a
+loss of power. Nothing is ever overwritten with something else, because the name is the content.
+Whoever brings a file that is there already makes it young again, so that `remove`, which takes
+away old files only, never takes one that a new record is about to name.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import hashlib
 import os
@@ -20,14 +25,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from inspection.errors import NotFound, RecordError, RecordsDamaged
+from inspection.store import Laid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 INCOMING: Final = "incoming"
 STALE_AFTER_S: Final = 3600.0
 """A temporary file lives for milliseconds; one of this age belongs to nobody."""
+
+TRIED_BYTES: Final = 1024 * 1024
+"""What `check` asks the disk for."""
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SHARD = re.compile(r"[0-9a-f]{2}")
@@ -53,6 +62,7 @@ class FileImageStore:
         """
         self.root = root
         self._read_only = read_only
+        self._folders: set[Path] = set()
         self._durable_folders: set[Path] = set()
         if read_only:
             return
@@ -70,17 +80,47 @@ class FileImageStore:
                 under a digest.
         """
         digest = hashlib.sha256(data).hexdigest()
-        path = self.path(digest)
-        if self._read_only:
-            raise RecordError(f"{self.root} was opened to read only")
-        try:
-            self._make_durable_folder(path.parent)
-            while not _settled(path, data):
-                self._write(path, data)
-            sync_folder(path.parent)
-        except OSError as error:
-            raise _refused(error, path) from error
+        self._bring(data, digest, durable=True)
         return digest
+
+    def lay(self, data: bytes, sha256: str, *, durable: bool = False) -> Laid:
+        """Keep `data` under its digest; whole at once, but not durable unless that is asked for.
+
+        Args:
+            data: the contents.
+            sha256: of the contents, which whoever calls has computed.
+            durable: whether to return only once file and name are.
+
+        Raises:
+            RecordError: as `put`.
+        """
+        return self._bring(data, sha256, durable=durable)
+
+    def take_back(self, laid: Laid) -> None:
+        """Remove what was laid, unless it was there before or somebody else has laid it since.
+
+        Raises:
+            RecordError: the disk refused.
+        """
+        if laid.made_ns is None:
+            return
+        try:
+            self._remove(laid.sha256, lambda status: status.st_mtime_ns == laid.made_ns)
+        except OSError as error:
+            raise _refused(error, self.path(laid.sha256)) from error
+
+    def settle(self) -> None:
+        """Make all that was laid so far durable, with everything else on the same disk.
+
+        One `syncfs` instead of two `fsync` a file. It tells of write errors since Linux 5.8.
+
+        Raises:
+            RecordError: something could not be written.
+        """
+        try:
+            sync_disk(self.root)
+        except OSError as error:
+            raise _refused(error, self.root) from error
 
     def get(self, sha256: str) -> bytes:
         """The bytes under this digest, verified.
@@ -102,6 +142,26 @@ class FileImageStore:
             raise RecordsDamaged(f"the file of image {sha256} holds something else")
         return data
 
+    def check(self) -> None:
+        """Write a file as images are written, and take it away again.
+
+        Raises:
+            RecordError: the disk refused, or the store is read-only.
+        """
+        if self._read_only:
+            raise RecordError(f"{self.root} was opened to read only")
+        path = self.root / INCOMING / f"{os.getpid()}-{os.urandom(8).hex()}"
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                os.posix_fallocate(descriptor, 0, TRIED_BYTES)  # a quota shows here
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+                path.unlink()
+        except OSError as error:
+            raise _refused(error, self.root) from error
+
     def remove(self, sha256: str, *, older_than: float) -> int:
         """Take the file of this digest away, unless it was put again since.
 
@@ -115,25 +175,12 @@ class FileImageStore:
         Raises:
             RecordError: the disk refused, or the store is read-only.
         """
-        path = self.path(sha256)
         if self._read_only:
             raise RecordError(f"{self.root} was opened to read only")
-        aside = self.root / INCOMING / f"{os.getpid()}-{os.urandom(8).hex()}"
         try:
-            # Aside first: whoever puts it from now on does not find it, and writes it anew; whoever
-            # found it before has made it young before it looks whether it is still there.
-            path.rename(aside)
-            status = aside.stat()
-            if status.st_mtime >= older_than:
-                aside.replace(path)
-                sync_folder(path.parent)
-                return 0
-            aside.unlink()
-        except FileNotFoundError:
-            return 0
+            return self._remove(sha256, lambda status: status.st_mtime < older_than)
         except OSError as error:
-            raise _refused(error, path) from error
-        return status.st_size
+            raise _refused(error, self.path(sha256)) from error
 
     def path(self, sha256: str) -> Path:
         """Where the file of this digest is, or would be."""
@@ -158,6 +205,43 @@ class FileImageStore:
                         path = place / name
                         yield Leftover(path=path, size_bytes=path.lstat().st_size)
 
+    def _bring(self, data: bytes, digest: str, *, durable: bool) -> Laid:
+        path = self.path(digest)
+        if self._read_only:
+            raise RecordError(f"{self.root} was opened to read only")
+        made_ns = None
+        try:
+            if durable:
+                self._make_durable_folder(path.parent)
+            elif path.parent not in self._folders:
+                path.parent.mkdir(exist_ok=True)
+                self._folders.add(path.parent)
+            if not _settled(path, data, durable=durable):
+                made_ns = self._write(path, data, durable=durable)
+            if durable:
+                sync_folder(path.parent)
+        except OSError as error:
+            raise _refused(error, path) from error
+        return Laid(sha256=digest, made_ns=made_ns)
+
+    def _remove(self, sha256: str, goes: Callable[[os.stat_result], bool]) -> int:
+        """Take a file away if it `goes`; the bytes that it held."""
+        path = self.path(sha256)
+        aside = self.root / INCOMING / f"{os.getpid()}-{os.urandom(8).hex()}"
+        try:
+            # Aside first: whoever puts it from now on does not find it, and writes it anew; whoever
+            # found it before has made it young before it looks whether it is still there.
+            path.rename(aside)
+            status = aside.stat()
+            if not goes(status):
+                aside.replace(path)
+                sync_folder(path.parent)
+                return 0
+            aside.unlink()
+        except FileNotFoundError:
+            return 0
+        return status.st_size
+
     def _make_durable_folder(self, folder: Path) -> None:
         # Another thread may have made the folder and not yet synced it: that it exists proves
         # nothing, so every store syncs the parent of every folder once before relying on it.
@@ -167,7 +251,8 @@ class FileImageStore:
         sync_folder(self.root)
         self._durable_folders.add(folder)
 
-    def _write(self, path: Path, data: bytes) -> None:
+    def _write(self, path: Path, data: bytes, *, durable: bool) -> int:
+        """The time of the new file, in ns."""
         temporary = self.root / INCOMING / f"{os.getpid()}-{os.urandom(8).hex()}"
         # Read-only from the start: whoever edits a kept image has to mean it.
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
@@ -176,24 +261,29 @@ class FileImageStore:
                 view = memoryview(data)
                 while view:
                     view = view[os.write(descriptor, view) :]
-                os.fsync(descriptor)
+                if durable:
+                    os.fsync(descriptor)
+                made_ns = os.fstat(descriptor).st_mtime_ns
             finally:
                 os.close(descriptor)
             temporary.replace(path)
+            return made_ns
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
 
 
-def _settled(path: Path, data: bytes) -> bool:
+def _settled(path: Path, data: bytes, *, durable: bool) -> bool:
     """Whether the file is there with these contents, synced; a damaged one is to be replaced."""
     try:
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_size != len(data) or file.read() != data:
                 return False
-            os.utime(file.fileno())  # young again: see FileImageStore.remove
-            os.fsync(file.fileno())  # whoever wrote it may not have come this far
+            now = time.time_ns()  # finer than the kernel's own: no two are alike
+            os.utime(file.fileno(), ns=(now, now))  # young again: see FileImageStore._remove
+            if durable:
+                os.fsync(file.fileno())  # whoever wrote it may not have come this far
             return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False
@@ -207,6 +297,18 @@ def _make_folders(folder: Path) -> None:
     for made in reversed(missing):
         made.mkdir(exist_ok=True)
         sync_folder(made.parent)
+
+
+def sync_disk(folder: Path) -> None:
+    """Make everything durable that was written to the disk of a folder; syncfs(2)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if libc.syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

@@ -20,6 +20,7 @@ from inspection.record import InspectionRecord, ReviewRecord
 from inspection.standing import PartNames
 from inspection.store import StandingHold, ViewSetState
 from inspection.stores.reading import entries_at
+from inspection.stores.rows import ask
 from inspection.stores.schema import (
     holds,
     inspections,
@@ -177,6 +178,11 @@ def holds_on(
         for (product, scope), some in values.items()
     ]
     return _holds(connection, or_(*asked), holds.c.released.is_(None))
+
+
+def anything_held(connection: Connection) -> bool:
+    """Whether any hold stands; an index has those alone."""
+    return bool(ask(connection, "SELECT 1 FROM holds WHERE released IS NULL LIMIT 1"))
 
 
 def all_holds(

@@ -26,3 +26,8 @@ def images_dir(data_dir: Path) -> Path:
 def backups_dir(data_dir: Path) -> Path:
     """Where `inspection db upgrade` leaves a copy of the records as they were."""
     return data_dir / "backups"
+
+
+def last_backup(data_dir: Path) -> Path:
+    """An empty file whose time says when `inspection backup` last ended well."""
+    return data_dir / "last-backup"

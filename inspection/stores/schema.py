@@ -18,6 +18,8 @@
     tree_nodes     roots of complete subtrees of 256, 65,536 ... leaves, for proofs
     checkpoints    signed tree heads, and who has witnessed them
     access_keys    who may call; no part of the tree
+    audit          acts on keys and stores, and calls that were refused: a hash chain of its own
+    carried_files  contents of files that are not durable by themselves yet (`carrying.py`)
     server_keys    secrets that all servers on these records share; no part of the tree
 
 On PostgreSQL `entries` is partitioned by month (`database.ensure_month`). `migrations/` makes these
@@ -26,50 +28,31 @@ same tables step by step; a test holds the two together on both databases.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from sqlalchemy import (
     DDL,
-    BigInteger,
-    CheckConstraint,
     Column,
     Float,
     ForeignKey,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     PrimaryKeyConstraint,
     Table,
     UniqueConstraint,
     event,
     text,
 )
-from sqlalchemy import Text as AnyText
-from sqlalchemy.dialects.postgresql import TEXT as POSTGRESQL_TEXT
 
-if TYPE_CHECKING:
-    pass
+from inspection.stores.columns import SEQUENCE, Text, metadata
+from inspection.stores.schema_access import access_keys, audit
 
-REVISION: Final = "0002"
+REVISION: Final = "0004"
 """The migration that this code was written for."""
 
-# Named constraints: a later migration can address them on every database.
-metadata: Final = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-# Text is compared by its bytes on both databases, whatever language a server was set up in.
-Text: Final = AnyText().with_variant(POSTGRESQL_TEXT(collation="C"), "postgresql")
-
-# SQLite makes only an INTEGER key the row's own number.
-SEQUENCE: Final = BigInteger().with_variant(Integer, "sqlite")
+__all__ = ["access_keys", "audit", "metadata"]
+"""What is made elsewhere; the tables below go without saying."""
 
 
 def _sequence(*, primary: bool = False) -> Column[int]:
@@ -217,6 +200,13 @@ holds: Final = Table(
     Column("released", SEQUENCE),
     UniqueConstraint("sequence"),
     Index(None, "product", "scope", "value"),
+    # Those that stand: asked for every inspection.
+    Index(
+        "ix_holds_standing",
+        "sequence",
+        sqlite_where=text("released IS NULL"),
+        postgresql_where=text("released IS NULL"),
+    ),
 )
 
 view_sets: Final = Table(
@@ -350,24 +340,13 @@ checkpoints: Final = Table(
     Column("note", Text, nullable=False),
 )
 
-access_keys: Final = Table(
-    "access_keys",
+# By the sequence of the inspection that they came with; a row lives for seconds.
+carried_files: Final = Table(
+    "carried_files",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("name", Text, nullable=False),
-    Column("scope", Text, nullable=False),
-    Column("secret_sha256", LargeBinary, nullable=False),
-    Column("created_at", Text, nullable=False),
-    Column("revoked_at", Text),
-    CheckConstraint("scope IN ('station', 'mes', 'qa', 'admin')", name="scope"),
-    # A name may come again once its key is revoked.
-    Index(
-        "uq_access_keys_active_name",
-        "name",
-        unique=True,
-        sqlite_where=text("revoked_at IS NULL"),
-        postgresql_where=text("revoked_at IS NULL"),
-    ),
+    _sequence(primary=True),
+    Column("image", LargeBinary),
+    Column("evidence", LargeBinary),
 )
 
 # Made with the tables, 32 random bytes each; whoever reads the records can read them.

@@ -7,7 +7,7 @@ everything else                ->  asking.py: connections of its own; never wait
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from inspection.errors import RecordError
 from inspection.stores.asking import Asking
@@ -15,13 +15,17 @@ from inspection.stores.database import LOCK_WAIT_S, check_room, open_engine
 from inspection.stores.known import known_requests, read_tip
 from inspection.stores.migrate import ensure_schema
 from inspection.stores.reading import entries_at
-from inspection.stores.transaction import Addition, Closing, Decision, Opening, Probe
+from inspection.stores.transaction import Addition, Closing, Decision, Opening, Probe, Settled
 from inspection.stores.writer import GroupWriter
 
 if TYPE_CHECKING:
     from inspection.events import Erasure, Statement, ViewSet
     from inspection.record import InspectionDraft, InspectionRecord, ReviewRecord
     from inspection.store import Submission, ViewSetDraft
+
+
+CARRIED_BYTES: Final = 128 * 1024
+"""A larger file costs more in the records than two syncs of its own (docs/decisions/0024)."""
 
 
 def open_records(url: str, *, lock_wait_s: float = LOCK_WAIT_S) -> SqlRecordStore:
@@ -59,6 +63,11 @@ class SqlRecordStore(Asking):
             open_engine(url, writing=True, lock_wait_s=lock_wait_s), committed=self.pulse.beat
         )
 
+    @property
+    def carries_bytes(self) -> int:
+        """How large a file a draft may carry; 0 where the records are on another machine."""
+        return CARRIED_BYTES if self._url.startswith("sqlite") else 0
+
     # --- writing -------------------------------------------------------------------------------
 
     def append(self, draft: InspectionDraft) -> InspectionRecord:
@@ -74,6 +83,14 @@ class SqlRecordStore(Asking):
             RecordError: it could not be made durable.
         """
         return cast("InspectionRecord", self._writer.submit(draft).result())
+
+    def settled(self, sequence: int) -> None:
+        """Forget the files that were carried up to this sequence: they are durable themselves.
+
+        Raises:
+            RecordError: it could not be made durable.
+        """
+        self._writer.submit(Settled(sequence=sequence)).result()
 
     def append_review(self, review: ReviewRecord, *, seen: int | None = None) -> ReviewRecord:
         """Make a review durable; `seen` is how many its reviewer knows of this inspection.

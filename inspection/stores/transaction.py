@@ -14,6 +14,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
+from sqlalchemy import delete
+
 from inspection.entries import canonical_json, kind_of, parse_entry
 from inspection.errors import InspectionError, RecordError, RequestError
 from inspection.events import Naming
@@ -23,7 +25,7 @@ from inspection.stores.derived import DerivedRows
 from inspection.stores.known import Attempts, Known, known_requests
 from inspection.stores.reading import entries_at
 from inspection.stores.rows import insert_rows
-from inspection.stores.schema import entries, submissions, tree_heads
+from inspection.stores.schema import carried_files, entries, submissions, tree_heads
 from inspection.stores.statements import (
     allow,
     allow_erasure,
@@ -100,7 +102,14 @@ class Closing:
     received_at: str
 
 
-Work = InspectionDraft | Decision | Addition | Opening | Closing | Probe
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """Files that came with the entries up to `sequence` are durable by themselves now."""
+
+    sequence: int
+
+
+Work = InspectionDraft | Decision | Addition | Opening | Closing | Settled | Probe
 
 
 class Transaction:
@@ -114,6 +123,7 @@ class Transaction:
         self._trace_ids = tip.trace_ids
         self._entries: list[Row] = []
         self._submissions: list[Row] = []
+        self._carried: list[Row] = []
         self._derived = DerivedRows(connection)
         drafts = [w for w in group if isinstance(w, InspectionDraft) and _askable(_names(w))]
         self._asked = {id(draft) for draft in drafts}
@@ -144,6 +154,10 @@ class Transaction:
                     return self._opening(work)
                 case Closing():
                     return self._closing(work)
+                case Settled():
+                    let_go = delete(carried_files).where(carried_files.c.sequence <= work.sequence)
+                    self._connection.execute(let_go)
+                    return None
                 case Probe():
                     return None
         except InspectionError as error:
@@ -224,6 +238,8 @@ class Transaction:
 
     def _remember(self, draft: InspectionDraft, record: InspectionRecord) -> None:
         sequence = self._add(record)
+        if draft.carried is not None:
+            self._carried.append((sequence, draft.carried.image, draft.carried.evidence))
         known = Known(request_sha256=draft.request_sha256, sequence=sequence, record=record)
         self._requests.by_key[draft.station, draft.idempotency_key] = known
         self._requests.by_capture[draft.station, draft.capture_id] = known
@@ -309,7 +325,8 @@ class Transaction:
         insert_rows(self._connection, entries, self._entries)
         self._derived.write()
         insert_rows(self._connection, submissions, self._submissions)
-        self._entries, self._submissions = [], []
+        insert_rows(self._connection, carried_files, self._carried)
+        self._entries, self._submissions, self._carried = [], [], []
 
 
 def _body(entry: Entry) -> bytes:

@@ -26,10 +26,11 @@ from sqlalchemy.types import NullType
 from inspection.errors import InputError, InspectionError, RecordsDamaged
 from inspection.proofs.archive import read_entry
 from inspection.proofs.merkle import Frontier, leaf_hash
+from inspection.stores.audit import audit_problems
 from inspection.stores.database import integrity_problems, open_engine, translated
 from inspection.stores.definitions import definition_problems
 from inspection.stores.migrate import require_current
-from inspection.stores.schema import checkpoints, entries, tree_heads
+from inspection.stores.schema import carried_files, checkpoints, entries, tree_heads
 from inspection.stores.verify_checkpoints import CheckpointCheck
 from inspection.stores.verify_files import FilesCheck
 from inspection.stores.verify_months import MonthCheck
@@ -244,6 +245,12 @@ class _Verification:
         with self._reading() as connection:
             for problem in (*integrity_problems(connection), *definition_problems(connection)):  # 1
                 self._problems.add(problem)
+            for problem in audit_problems(connection):
+                self._problems.add(problem)
+        with self._reading() as connection:
+            for row in connection.execute(select(carried_files)):
+                self._files.carry(row.image)
+                self._files.carry(row.evidence)
         with self._reading() as connection:
             end = _end(connection)
         while self._last < end:

@@ -1,11 +1,12 @@
 """The files that records name: each is there and has its digest, or was erased on record.
 
-image, evidence map of an inspection -> file -> digest
+image, evidence map of an inspection -> file -> digest, or carried by its record until a start
 a file that is missing               -> a later entry says that it was erased?
 """
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 from inspection.errors import NotFound, RecordError, RecordsDamaged
@@ -33,6 +34,7 @@ class FilesCheck:
     def __init__(self, images: FileImageStore, problem: Callable[[str], None]) -> None:
         self._images = images
         self._problem = problem
+        self._carried: set[bytes] = set()
         self._named: set[bytes] = set()
         self._absent: set[bytes] = set()
         self._missing: dict[bytes, tuple[int, str]] = {}
@@ -42,6 +44,11 @@ class FilesCheck:
     def named(self) -> int:
         """How many files the records name."""
         return len(self._named)
+
+    def carry(self, data: bytes | None) -> None:
+        """Contents that the records hold themselves: the next start puts the file there."""
+        if data is not None:
+            self._carried.add(hashlib.sha256(data).digest())
 
     def entry(self, sequence: int, entry: Entry) -> None:
         """The next entry."""
@@ -78,11 +85,13 @@ class FilesCheck:
                 self._named.add(key)
                 self._images.get(digest)
         except NotFound:
-            self._absent.add(key)
+            if key not in self._carried:
+                self._absent.add(key)
         except RecordsDamaged:
-            self._problem(
-                f"record {sequence}: the file of its {what} holds something else: {digest}"
-            )
+            if key not in self._carried:
+                self._problem(
+                    f"record {sequence}: the file of its {what} holds something else: {digest}"
+                )
         except RecordError as error:
             self._problem(f"record {sequence}: {error}")
         if key in self._absent:

@@ -196,8 +196,8 @@ def sum_up(
 ) -> tuple[InspectionDraft, tuple[ViewReference, ...]]:
     """The inspection that closes a set, as a draft, and what it sums up, in the set's order.
 
-    Image, evidence, findings, model, recipe and engine are the worst view's; the probability of a
-    class and the novelty are the highest of any view.
+    Image, evidence, findings, model, recipe, engine and detector are the worst view's; the
+    probability of a class and the novelty are the highest of any view.
 
     Raises:
         StateConflict: there is no view at all.
@@ -236,6 +236,8 @@ def sum_up(
         principal=by,
         view_set=view_set.id,
         engine=worst.engine,
+        acquisition=worst.acquisition,
+        detector=worst.detector,
     )
     return draft, tuple(_reference(name, came) for name in view_set.views)
 
@@ -272,6 +274,7 @@ def _verdict(worst: InspectionRecord, seen: list[InspectionRecord], missing: lis
         novelty=max((r.novelty for r in seen if r.novelty is not None), default=None),
         findings=worst.findings,
         reasons=tuple(reasons),
+        allowed=worst.allowed,
     )
 
 

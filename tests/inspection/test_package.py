@@ -204,7 +204,7 @@ def test_a_format_that_is_no_number_of_ours_is_refused(tmp_path: Path, value: st
     (folder / "package.toml").write_text(text)
     digest = hashlib.sha256(text.encode()).hexdigest()
     (folder / "package.sha256").write_text(f"{digest}  package.toml\n")
-    with pytest.raises(PackageDamaged, match="this release reads 1 and 2"):
+    with pytest.raises(PackageDamaged, match="this release reads 1, 2 and 3"):
         load_package(folder)
 
 

@@ -19,10 +19,11 @@ from inspection.verdict import Disposition, decide
 from tests.labelled_sets import bare_manifest, write_png
 from tests.spot_model import part_image, write_spot_package
 from training.commands.show import show_figures
+from training.data.facts import ImageFacts
 from training.data.images import PreparedImages
 from training.data.rows import Row, file_sha256
 from training.evaluate import Evaluation, PartResult, evaluate, measure
-from training.manifest import ImageFacts, Manifest
+from training.manifest import Manifest
 from training.measuring.intervals import clopper_pearson
 
 # What the spot model says of these kinds is known: pass, fail, review, review.

@@ -67,6 +67,7 @@ def check_set(
         ("labels", ", ".join(f"{name} {n}" for name, n in manifest.label_counts().items())),
         ("measurable", measurable(manifest)),
         ("label noise", labels),
+        ("calibration", manifest.calibration.digest if manifest.calibration else "none"),
         ("digest", manifest.digest),
     )
     return Check(manifest=manifest, facts=facts, findings=worst_first(findings))

@@ -66,6 +66,11 @@ def data() -> None:
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="Where the file names in COCO begin.",
 )
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Of the detector that took them, for a recipe that flat-fields.",
+)
 @click.option("--licence", help="Of the images.")
 @click.option("--origin", help="Where the images come from.")
 @click.option("--reference", is_flag=True, help="Leave the images where they are.")
@@ -81,6 +86,7 @@ def import_(
     part_from: str | None,
     group_from: str | None,
     images_dir: Path | None,
+    calibration: Path | None,
     licence: str | None,
     origin: str | None,
     reference: bool,
@@ -134,6 +140,7 @@ def import_(
         origin=origin or _stated(labelled.origin, None if former is None else former.origin),
         place=place,
         reference=reference,
+        calibration=calibration,
     )
     for heading, text in describe(labelled, surveyed, planned):
         echo(f"{heading:<12}{text}")

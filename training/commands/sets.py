@@ -82,6 +82,7 @@ def show_set(name: str, verify: bool, datasets_dir: Path) -> None:
         "size": f"{size[1]} x {size[0]}" if size else "several",
         "grey levels": f"{images.grey_range[0]} to {images.grey_range[1]}",
         "flips": ", ".join(manifest.flips) or "none",
+        "calibration": manifest.calibration.digest if manifest.calibration else "none",
         "licence": manifest.licence,
         "origin": manifest.origin.strip(),
         "digest": manifest.digest,

@@ -29,9 +29,18 @@ def simulate() -> None:
 @click.option(
     "--size", type=click.IntRange(128, 4096), default=1024, help="Pixels a side. [default: 1024]"
 )
+@click.option("--one-class", is_flag=True, help="Labels say `defect`, whichever it is.")
 @click.option("--processes", type=click.IntRange(1), help="As many as there are cores if absent.")
 def castings(
-    folder: Path, parts: int, seed: int, first: int, views: int, size: int, processes: int | None
+    folder: Path,
+    parts: int,
+    seed: int,
+    first: int,
+    views: int,
+    size: int,
+    processes: int | None,
+    *,
+    one_class: bool,
 ) -> None:
     """Write radiographs of aluminium castings to FOLDER, 16-bit, with labels and truth.
 
@@ -47,6 +56,7 @@ def castings(
         seed=seed,
         first=first,
         views=views,
+        one_class=one_class,
         detector=Detector(size_px=(size, size), pitch_mm=102.4 / size),
     )
     with reporter() as told:

@@ -11,6 +11,7 @@ import numpy as np
 from inspection.errors import DataError, ImageError, Unjudgeable
 from inspection.frame import decode_image
 from inspection.recipe import prepare
+from training.data.facts import flat_field_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,10 +28,15 @@ AHEAD = 32  # images decoded while the network is busy: bounds the memory
 class PreparedImages:
     """A sequence of prepared images: decode, check the digest, `prepare()`.
 
+    Where the recipe flat-fields, by the calibration that the set names.
+
     Args:
         manifest: the set.
         recipe: what the images are prepared by.
         rows: (n,) row numbers of the manifest, in the order wanted.
+
+    Raises:
+        DataError: the recipe flat-fields, and the set has no calibration, or a damaged one.
     """
 
     def __init__(
@@ -39,6 +45,11 @@ class PreparedImages:
         self._manifest = manifest
         self._recipe = recipe
         self._rows = [int(row) for row in rows]
+        self._flat = (
+            flat_field_in(manifest.folder, manifest.calibration, manifest.name)
+            if recipe.flat_field
+            else None
+        )
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -59,7 +70,7 @@ class PreparedImages:
             frame = decode_image(path.read_bytes())
             if frame.sha256 != row.sha256:
                 raise DataError(f"{path} was altered since it was imported")
-            return prepare(frame, self._recipe), frame.size_px
+            return prepare(frame, self._recipe, self._flat), frame.size_px
         except OSError as error:
             raise DataError(f"{path}: {error.strerror or error}") from error
         except ImageError as error:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from inspection.errors import ConfigurationError, DataError
+from training.data.facts import CALIBRATIONS
 from training.data.rows import counted, file_sha256
 from training.manifest import (
     DESCRIPTION_NAME,
@@ -43,7 +44,10 @@ if TYPE_CHECKING:
 
 STAGE = ".importing-"
 IMAGES, MASKS = "images", "masks"  # where copies of a source's files lie in a set
-DESCRIBED = ("name", "product", "classes", "licence", "origin", "modality", "flips")
+DESCRIBED = (
+    *("name", "product", "classes", "licence", "origin", "modality", "flips"),
+    "calibration",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,7 +307,7 @@ def _named_files(folder: Path, revision: int) -> set[str]:
 
 def _copied(path: str) -> bool:
     """Whether an import put the file there; a referenced one may lie in the set's folder too."""
-    return path.startswith((f"{IMAGES}/", f"{MASKS}/"))
+    return path.startswith((f"{IMAGES}/", f"{MASKS}/", f"{CALIBRATIONS}/"))
 
 
 def _inside(file: Path, folder: Path) -> bool:

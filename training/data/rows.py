@@ -286,13 +286,17 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def digest_rows(product: str, classes: Sequence[str], rows: Sequence[Row]) -> str:
+def digest_rows(
+    product: str, classes: Sequence[str], rows: Sequence[Row], calibration: str | None = None
+) -> str:
     """SHA-256 over all that training depends on; paths are left out.
 
     What the first release did not know stands in an object at the end of a row, which is left out
-    when it is empty: so its digests stay.
+    when it is empty, as the digest of a calibration is: so its digests stay.
     """
-    content = [product, list(classes), [_content(row) for row in rows]]
+    content: list[Any] = [product, list(classes), [_content(row) for row in rows]]
+    if calibration is not None:
+        content.append({"calibration": calibration})
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 

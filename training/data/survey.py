@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Literal
 
 from inspection.errors import DataError, ImageError
 from inspection.frame import decode_image
+from training.data.facts import ImageFacts
 from training.data.regions import polygon_mask, read_mask
 from training.data.rows import GOOD, counted, listed
-from training.manifest import ImageFacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

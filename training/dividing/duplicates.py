@@ -26,12 +26,14 @@ import numpy as np
 
 from inspection.errors import DataError, ImageError
 from inspection.frame import decode_image
+from training.data.facts import flat_field_in
 from training.data.rows import listed
 from training.dividing.same_exposure import band, likeness, working_grey
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from inspection.detector.flat_field import FlatField
     from training.manifest import Manifest
 
     Pixels = NDArray[np.uint8] | NDArray[np.uint16]
@@ -134,13 +136,15 @@ def find_likenesses(manifest: Manifest, progress: Progress | None = None) -> Lik
     copies = {pair.second for pair in exact}
     hashes: list[int | None] = [None] * count
     prints = np.zeros((count, FINGERPRINT_PX**2), dtype=np.float32)
+    flat = _flat_of(manifest)
     told("duplicates", 0, count)
     with ThreadPoolExecutor(WORKERS) as pool:
-        for row, found in enumerate(pool.map(lambda i: _look_at(manifest, i), range(count))):
+        for row, found in enumerate(pool.map(lambda i: _look_at(manifest, i, flat), range(count))):
             if found is not None:
                 hashes[row], prints[row] = found
             told("duplicates", row + 1, count)
-        near = _confirmed(manifest, _candidates(prints, copies), hashes, pool, told)
+        candidates = _candidates(prints, copies)
+        near = _confirmed(manifest, candidates, hashes, flat, pool, told)
     pairs = tuple(sorted((*exact, *near), key=lambda pair: (pair.first, pair.second)))
     found_all = Likenesses(hashes=tuple(hashes), pairs=pairs)
     if None not in hashes:
@@ -172,16 +176,29 @@ def _equal_files(manifest: Manifest) -> list[Pair]:
     return pairs
 
 
-def _grey_of(path: Path) -> NDArray[np.float32] | None:
+def _flat_of(manifest: Manifest) -> FlatField | None:
+    """What takes the detector's own pattern away: all its images share that, copies or not."""
+    taken_with = manifest.calibration
+    if taken_with is None:
+        return None
+    return flat_field_in(manifest.folder, taken_with, manifest.name)
+
+
+def _grey_of(path: Path, flat: FlatField | None) -> NDArray[np.float32] | None:
     try:
-        return working_grey(decode_image(path.read_bytes()).pixels)
+        frame = decode_image(path.read_bytes())
     except (ImageError, OSError):
         return None
+    if flat is None or frame.size_px != flat.size_px or frame.channels != 1:
+        return working_grey(frame.pixels)
+    return working_grey(flat.corrected(frame.pixels))
 
 
-def _look_at(manifest: Manifest, row: int) -> tuple[int, NDArray[np.float32]] | None:
+def _look_at(
+    manifest: Manifest, row: int, flat: FlatField | None
+) -> tuple[int, NDArray[np.float32]] | None:
     """A row's hash and fingerprint; None when its file cannot be read."""
-    grey = _grey_of(manifest.file(manifest.rows[row]))
+    grey = _grey_of(manifest.file(manifest.rows[row]), flat)
     return None if grey is None else (_hash(grey), _fingerprint(grey))
 
 
@@ -285,6 +302,7 @@ def _confirmed(
     manifest: Manifest,
     candidates: Sequence[tuple[int, int]],
     hashes: Sequence[int | None],
+    flat: FlatField | None,
     pool: ThreadPoolExecutor,
     progress: Progress,
 ) -> list[Pair]:
@@ -292,7 +310,7 @@ def _confirmed(
 
     @lru_cache(maxsize=64)
     def grey(row: int) -> NDArray[np.float32] | None:
-        return _grey_of(manifest.file(manifest.rows[row]))
+        return _grey_of(manifest.file(manifest.rows[row]), flat)
 
     def look(pair: tuple[int, int]) -> bool:
         one, other = grey(pair[0]), grey(pair[1])

@@ -88,7 +88,9 @@ def likeness(one: Grey, other: Grey) -> Likeness:
     return min(found, key=lambda each: each.unlike if each.shared >= SHARED else float("inf"))
 
 
-def working_grey(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> Grey:
+def working_grey(
+    pixels: NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32],
+) -> Grey:
     """(h, w) float32 grey levels, averaged over areas down to `WORKING_PX` at most."""
     grey = pixels.astype(np.float32)
     if grey.ndim == 3:

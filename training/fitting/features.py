@@ -105,6 +105,7 @@ def feature_source(architecture: Architecture) -> tuple[object, ...]:
         architecture.input_size_px,
         architecture.window,
         architecture.channels,
+        *((f"shrunk {architecture.shrink}",) if architecture.shrink > 1 else ()),
     )
 
 

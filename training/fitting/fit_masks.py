@@ -27,21 +27,22 @@ def checked_masks(
         InputError: their shape does not go with the (N, K) targets, a value lies outside 0..1, or
             an image shows a place of a defect that its label denies.
     """
-    if masks is None or np.isnan(masks).all():
+    if masks is None:
         return None
     held = np.ascontiguousarray(masks, dtype=np.float32)
     if held.ndim != 4 or held.shape[:2] != targets.shape:
         raise InputError(f"masks of shape {held.shape} for targets of shape {targets.shape}")
-    known = held[~np.isnan(held)]
-    if not (np.isfinite(known).all() and (known >= 0).all() and (known <= 1).all()):
-        raise InputError("masks lie between 0 and 1, or are NaN where the place is unknown")
-    shown = np.nan_to_num(held).max(axis=(2, 3)) > 0
-    denied = np.flatnonzero((shown & (targets == 0)).any(axis=1))
-    if len(denied):
-        raise InputError(
-            f"image {denied[0]} has a region of a defect that its label says it does not show"
-        )
-    return held
+    unknown = True
+    for index, (one, wanted) in enumerate(zip(held, targets, strict=True)):
+        nobody = np.isnan(one)
+        unknown = unknown and bool(nobody.all())
+        if not ((one >= 0) & (one <= 1) | nobody).all():
+            raise InputError("masks lie between 0 and 1, or are NaN where the place is unknown")
+        if (((one > 0).any(axis=(1, 2))) & (wanted == 0)).any():
+            raise InputError(
+                f"image {index} has a region of a defect that its label says it does not show"
+            )
+    return None if unknown else held
 
 
 def on_cells(masks: NDArray[np.float32], height: int, width: int) -> Tensor:
@@ -51,6 +52,18 @@ def on_cells(masks: NDArray[np.float32], height: int, width: int) -> Tensor:
     touched = F.adaptive_max_pool2d(held.nan_to_num(0.0), size) > 0
     unknown = F.adaptive_max_pool2d(held.isnan().float(), size) > 0
     return torch.where(unknown & ~touched, torch.nan, touched.float())
+
+
+def shares(mask: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """(K, height, width): the share of each cell that a defect covers; NaN where any is unknown.
+
+    A mask of (K, h, w) coarser than that gives each of its cells to all those in it.
+    """
+    size = (height, width)
+    held = torch.from_numpy(mask)[None]
+    if held.shape[-2] < height or held.shape[-1] < width:
+        return F.interpolate(held, size, mode="nearest")[0].numpy()
+    return F.adaptive_avg_pool2d(held, size)[0].numpy()
 
 
 def places_loss(evidence: Tensor, places: Tensor) -> Tensor:

@@ -143,7 +143,12 @@ def judge(
     """The package's verdicts on an engine's answers."""
     document = package.document
     return judge_parts(
-        predicted, manifest, document.calibration, document.operating_point, package.recipe
+        predicted,
+        manifest,
+        document.calibration,
+        document.operating_point,
+        package.recipe,
+        views=package.views,
     )
 
 

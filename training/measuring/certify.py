@@ -5,7 +5,8 @@
 The limits are fixed before these parts are read, and the parts are read once. So nothing was chosen
 on them, and the exact bound of a rate holds as it stands (Clopper, Pearson 1934; for parts in
 groups see `training.measuring.intervals.escape_bound`). It covers the verdict as the server gives
-it: what a novelty limit, a zone or a lowered limit of a rare class keeps from passing is no escape.
+it: what a novelty limit, a misaligned part or a lowered limit of a rare class keeps from passing is
+no escape, and a bad part that the rules of its zones let pass is one.
 
 One bound over all bad parts says nothing of a class that few of them show, so a class with fewer
 than `FEWEST_BAD` bad test parts refuses the certificate.

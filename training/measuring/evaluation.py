@@ -60,8 +60,9 @@ class PartResult:
         sha256: of the first image.
         lot, mould, station, view: as the set gives them; several joined by ";".
         targets: soft label of each class; empty when not known.
-        failed_by: the classes at or above their fail limit.
-        pass_margin: the largest distance of a class above its pass limit; below 0 for a pass.
+        failed_by: the classes at or above their fail limit, and not allowed by a zone.
+        pass_margin: the largest distance of a class above its pass limit; below 0 for a pass,
+            but for one that a zone's rules let pass.
         fail_margin: the same of its fail limit; 0 or more is a fail unless the part is novel.
     """
 

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 
 from pydantic import ConfigDict
 
-from training.manifest import ImageFacts
+from training.data.facts import ImageFacts
 from training.measuring.evaluation import Curves
 from training.measuring.heatmap_quality import HeatmapQuality
 from training.measuring.metrics import Figure, SliceFigures, WorstPart

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 _Job = TypeVar("_Job")
 
 STATION: Final = "xray-1"
+ANY_DEFECT: Final = "defect"
 CALIBRATION_FRAMES: Final = 16
 LABEL_COLUMNS: Final = ("path", "label", "part", "lot", "mould", "captured_at", "station", "view")
 PROCESS_COLUMNS: Final = ("product", "serial", "machine", "name", "value", "unit", "at")
@@ -60,12 +61,14 @@ class Order:
         parts: how many, counted from `first`: two sets of one seed with other numbers share no
             part.
         views: how many of VIEWS each part shows.
+        one_class: call every defect `defect` in labels and masks; the truth keeps its class.
     """
 
     parts: int
     seed: int = 0
     first: int = 0
     views: int = 1
+    one_class: bool = False
     beam: Beam = field(default_factory=Beam)
     detector: Detector = field(default_factory=Detector)
 
@@ -192,7 +195,7 @@ def _write_part(job: tuple[Order, Path, int]) -> dict[str, Any]:
     origin = scene.origin
     taken = origin.cast_at + timedelta(minutes=25)
     return {
-        "label": scene.classes,
+        "label": (ANY_DEFECT,) if scene.classes and order.one_class else scene.classes,
         "images": images,
         "origin": origin,
         "captured_at": taken.isoformat(),
@@ -225,16 +228,20 @@ def _write_shot(scene: Scene, shot: Shot, order: Order, folder: Path) -> dict[st
         resolution=(dots_cm, dots_cm),
         resolutionunit="CENTIMETER",
     )
-    regions = []
-    for name in scene.classes:
-        mask = np.zeros(shot.image.shape, dtype=np.uint8)
-        for seen in shot.seen:
-            if scene.defects[seen.defect].defect_class == name and scene.rejectable(seen.defect):
-                height, width = seen.mask.shape
-                window = mask[seen.top : seen.top + height, seen.left : seen.left + width]
-                window[seen.mask] = 255
-        if mask.any():
-            regions.append(write_mask(folder, name, stem, mask))
+    masks: dict[str, NDArray[np.uint8]] = {}
+    for seen in shot.seen:
+        if scene.rejectable(seen.defect):
+            name = ANY_DEFECT if order.one_class else scene.defects[seen.defect].defect_class
+            mask = masks.setdefault(name, np.zeros(shot.image.shape, dtype=np.uint8))
+            height, width = seen.mask.shape
+            window = mask[seen.top : seen.top + height, seen.left : seen.left + width]
+            window[seen.mask] = 255
+    order_of = (ANY_DEFECT, *scene.classes)
+    regions = [
+        write_mask(folder, name, stem, masks[name])
+        for name in order_of
+        if name in masks and masks[name].any()
+    ]
     return {
         "path": f"images/{stem}.tif",
         "view": shot.view.name,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from inspection.recipe import Flip
     from training.data.rows import Vote
 
-IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
+IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".dcm")
 LONGEST_TEXT = 512  # of a path, a part, a lot
 FORMULA = re.compile(r"[=@]|[+-].*[(|!]")  # what a spreadsheet would run
 OK_NAMES = ("good", "ok", "pass", "gut", "normal", "nodefect", "no_defect")  # what others call it

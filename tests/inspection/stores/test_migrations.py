@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import sqlite3
@@ -14,8 +15,10 @@ from sqlalchemy import create_engine, text
 from inspection.errors import ConfigurationError, InputError, RecordsDamaged
 from inspection.store import Filter
 from inspection.stores import migrate, steps
+from inspection.stores.audit import AuditLog
 from inspection.stores.database import open_engine
 from inspection.stores.files import FileImageStore
+from inspection.stores.keys import AccessKeys
 from inspection.stores.migrate import ensure_schema, require_current, schema_status, upgrade
 from inspection.stores.places import images_dir, records_path, records_url
 from inspection.stores.portable import examine_records
@@ -123,6 +126,38 @@ def test_records_of_the_release_before_are_upgraded_and_hold(tmp_path: Path) -> 
         assert len(store.part_history("knuckle", "0000000001")) == 5
         assert sum(row.inspections for row in store.counts(Filter())) == 5
         assert store.append(make_draft(serial="0000000001")).attempt == 5
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_keys_of_the_release_before_open_as_they_did(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    url = records_url(tmp_path)
+    if kind == "postgresql":
+        url = request.getfixturevalue("postgres").empty()
+    secret = "s" * 32
+    engine = open_engine(url, writing=True)
+    with engine.begin() as connection:
+        steps.take_steps(connection, "0002")
+        connection.execute(
+            text(
+                "INSERT INTO access_keys VALUES "
+                "('abcdefgh', 'line-1', 'station', :digest, '2026-02-01T00:00:00.000Z', NULL)"
+            ),
+            {"digest": hashlib.sha256(secret.encode()).digest()},
+        )
+    engine.dispose()
+
+    upgrade(url, tmp_path / "backups")
+
+    with closing(AccessKeys(url)) as keys:
+        key = keys.authenticate(f"ik_abcdefgh_{secret}")
+        assert key is not None
+        assert (key.name, key.stations, key.expires_at, key.at_once) == ("line-1", (), None, None)
+        keys.create("line-2", "station", stations=("xray-2",), rate_per_s=5.0)
+        assert [each.name for each in keys.list()] == ["line-1", "line-2"]
+    with closing(AuditLog(url)) as log:
+        assert [event.act for event in log.read()] == ["key-created"]
 
 
 def test_damaged_records_are_not_upgraded(tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ import pytest
 from inspection.errors import ConfigurationError
 from inspection.recipe import Recipe
 from tests.labelled_sets import PRODUCT, import_folders, write_folders, write_png
+from training.data.facts import ImageFacts
 from training.data.regions import DefectRegion
 from training.data.rows import Row, file_sha256
 from training.fit import FitSettings
 from training.fitting.preview import COLUMNS, OUTLINE, pick_rows, windowed, write_preview
-from training.manifest import ImageFacts, Manifest
+from training.manifest import Manifest
 
 FITTING = FitSettings(input_size_px=(64, 64), window=(0.0, 255.0), flips=("horizontal",))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -20,6 +21,8 @@ from training.sources.choose import Asked, read_source
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
 DETECTOR = Detector(size_px=(192, 192), pitch_mm=102.4 / 192)
 ORDER = Order(parts=12, seed=3, first=40, views=2, detector=DETECTOR)
@@ -81,6 +84,27 @@ def test_the_same_order_gives_the_same_images_however_many_make_them(
     assert (tmp_path / "again/truth.jsonl").read_bytes() == (
         made.folder / "truth.jsonl"
     ).read_bytes()
+
+
+def test_one_class_calls_every_defect_so_and_changes_no_image(made: Made, tmp_path: Path) -> None:
+    one = write_set(replace(ORDER, one_class=True), tmp_path / "one", processes=1)
+    assert one.digest == made.digest
+    assert set(one.defects) == {"defect"}
+    for line, of_classes in zip(*map(_labels, (one.folder, made.folder)), strict=True):
+        assert line["label"] == ("good" if of_classes["label"] == "good" else "defect")
+        marked, wanted = (
+            np.any([_mask(folder, region) for region in each.get("regions", [])], axis=0)
+            for folder, each in ((one.folder, line), (made.folder, of_classes))
+        )
+        assert np.array_equal(marked, wanted)
+
+
+def _labels(folder: Path) -> list[Any]:
+    return [json.loads(line) for line in (folder / "labels.jsonl").read_text().splitlines()]
+
+
+def _mask(folder: Path, region: dict[str, str]) -> NDArray[np.bool_]:
+    return np.asarray(cv2.imread(str(folder / region["mask"]), cv2.IMREAD_UNCHANGED)) > 0
 
 
 def test_another_range_of_parts_shares_none(made: Made, tmp_path: Path) -> None:

@@ -190,7 +190,9 @@ def _example(
     judged = recipe.judged_region(frame.size_px)
     local = document.calibration.local(prediction.evidence).max(axis=0)
     boxes = [finding.region for finding in verdict.findings]
-    marked = overlay_png(frame, local, judged, boxes=boxes, longest_px=LONGEST_PX)
+    marked = overlay_png(
+        frame, local, judged, boxes=boxes, display=recipe.display, longest_px=LONGEST_PX
+    )
     return Example(
         kind=kind,
         part=part.part,

@@ -1,0 +1,158 @@
+"""Which zone an indication lies in, and whether the zone's rule allows it.
+
+    indications of one class -> zone of each -> its rule -> size, count, spacing
+        -> allowed, with the rule's words | broken, with what it should have been
+
+Decision rule: what is allowed must be shown (guarded acceptance, as ISO 14253-1 has it): an
+indication is within `largest_mm` when its size together with its guard band is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from inspection.zones.shapes import rule_for
+from inspection.zones.sizing import gap_px
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from inspection.zones.shapes import Rule, Zone
+    from inspection.zones.sizing import Indication
+
+ELSEWHERE = "elsewhere"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Located:
+    """An indication on the part.
+
+    Attributes:
+        indication: as it was measured.
+        outline_mm: (n, 2) its hull in part coordinates.
+        zone: the first in the recipe that it touches; None outside every zone.
+    """
+
+    indication: Indication
+    outline_mm: NDArray[np.float64]
+    zone: Zone | None
+
+    @property
+    def zone_name(self) -> str:
+        """For findings and reasons."""
+        return ELSEWHERE if self.zone is None else self.zone.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ruling:
+    """What the rules say of one indication: the rule that allows it, or the one it breaks."""
+
+    located: Located
+    allowed: bool
+    rule: str
+
+
+def locate(
+    indication: Indication, outline_mm: NDArray[np.float64], zones: Sequence[Zone]
+) -> Located:
+    """The indication with the first of these zones that it touches, its guard band included."""
+    outline = outline_mm.astype(np.float32)
+    zone = next((z for z in zones if _touches(outline, z, indication.guard_mm)), None)
+    return Located(indication=indication, outline_mm=outline_mm, zone=zone)
+
+
+def rulings(
+    defect: str,
+    found: Sequence[Located],
+    *,
+    elsewhere: tuple[Rule, ...],
+    severity_from_mm: Sequence[float],
+) -> list[Ruling]:
+    """What the rules say of each indication of one class, in order."""
+    counts = Counter(each.zone_name for each in found)
+    made = []
+    for each in found:
+        rules = elsewhere if each.zone is None else each.zone.rules
+        rule = rule_for(defect, rules)
+        if rule is None:
+            made.append(Ruling(located=each, allowed=False, rule="not allowed there"))
+            continue
+        others = [
+            other for other in found if other is not each and other.zone_name == each.zone_name
+        ]
+        broken = _broken(each, rule, severity_from_mm, counts[each.zone_name], others)
+        made.append(
+            Ruling(
+                located=each,
+                allowed=broken is None,
+                rule=broken or rule_in_words(rule),
+            )
+        )
+    return made
+
+
+def rule_in_words(rule: Rule) -> str:
+    """What a rule allows, such as "at most 0.8 mm, at most 3, at least 2 mm apart"."""
+    said = []
+    if rule.largest_mm is not None:
+        said.append(f"at most {rule.largest_mm:g} mm" if rule.largest_mm else "none allowed")
+    if rule.severity is not None:
+        said.append(f"at most severity {rule.severity}")
+    if rule.most is not None:
+        said.append(f"at most {rule.most}")
+    if rule.spacing_mm is not None:
+        said.append(f"at least {rule.spacing_mm:g} mm apart")
+    return ", ".join(said)
+
+
+def size_in_words(indication: Indication) -> str:
+    """Such as "1.4 mm"; or that it is only known to be at least so long."""
+    return f"{'at least ' if indication.open else ''}{indication.size_mm:.2g} mm"
+
+
+def _broken(
+    each: Located,
+    rule: Rule,
+    severity_from_mm: Sequence[float],
+    count: int,
+    others: Sequence[Located],
+) -> str | None:
+    """What the rule wants instead; None when it holds."""
+    size = each.indication.size_mm + each.indication.guard_mm
+    if rule.largest_mm is not None and not (size <= rule.largest_mm):
+        if rule.largest_mm == 0:
+            return "none allowed"
+        close = each.indication.size_mm <= rule.largest_mm
+        known = f", and it is known to {each.indication.guard_mm:.2g} mm" if close else ""
+        return f"at most {rule.largest_mm:g} mm{known}"
+    if rule.severity is not None:
+        beyond = dict(enumerate(severity_from_mm)).get(rule.severity, math.inf)
+        if not (size < beyond):
+            return f"at most severity {rule.severity}, which ends at {beyond:g} mm"
+    if each.indication.open:
+        return "its end cannot be seen, so its size is not known"
+    if rule.most is not None and count > rule.most:
+        return f"at most {rule.most} of them, and there are {count}"
+    if rule.spacing_mm is not None:
+        nearest = min((gap_px(each.outline_mm, o.outline_mm) for o in others), default=math.inf)
+        if nearest < rule.spacing_mm:
+            return f"at least {rule.spacing_mm:g} mm apart, and there are {nearest:.2g} mm"
+    return None
+
+
+def _touches(outline: NDArray[np.float32], zone: Zone, margin_mm: float) -> bool:
+    polygon = np.array(zone.polygon, dtype=np.float32)
+    nearest = max(cv2.pointPolygonTest(polygon, (float(x), float(y)), True) for x, y in outline)
+    if nearest >= -margin_mm:
+        return True
+    if len(outline) < 3:
+        return False
+    return any(cv2.pointPolygonTest(outline, corner, False) >= 0 for corner in zone.polygon)

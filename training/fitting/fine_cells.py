@@ -1,0 +1,211 @@
+"""The cells that a fine head learns from: a few of each image, for all would not fit in memory.
+
+    image -> fixed filters -> numbers of each cell -> cells that stand out, and marked ones -> kept
+                                   `-> head so far -> cells that it takes for defects -----^
+
+A radiograph of 1024 x 1024 pixels has 65,536 cells, nearly all of them plain metal. First, nobody
+knows which matter: the strongest blobs and ridges of each size are taken, bright and dark, and what
+people marked. Once a head is fitted, the second scan adds what it would fall for (hard negatives:
+Sung, Poggio, "Example-based learning for view-based human face detection", IEEE PAMI 20, 1998).
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
+
+from inspection import box
+from inspection.engines.export import part_onnx
+from inspection.engines.fine import FEATURES, NAMES, STRIDE
+from inspection.errors import EngineError
+from training.fitting.features import checked_image
+from training.fitting.fit_masks import shares
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from inspection.engines.fine import Fine, FineHead
+    from training.fitting.features import Images
+
+    Progress = Callable[[str, int, int], None]
+    Keep = Callable[[int, NDArray[np.float32]], None]
+
+STRONGEST = 24  # squares of each kind of blob and ridge
+SQUARE = 4  # cells along a square, of which the strongest cell counts
+MARKED = 200  # cells of an image's defects, at most
+FALLEN_FOR = 80  # cells that a head takes for defects
+ANYWHERE = 20  # cells drawn at random beside them
+
+BRIGHT = [i for i, name in enumerate(NAMES) if name.startswith(("blob", "ridge"))]
+BRIGHT = [i for i in BRIGHT if not NAMES[i].endswith("min")]
+DARK = [i for i, name in enumerate(NAMES) if name.startswith("blob") and "max" not in name]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FineCells:
+    """Chosen cells of N images.
+
+    Attributes:
+        rows: (M, FEATURES) float16, image after image.
+        places: (M, K) float32, the share of each cell that a defect covers; NaN where unknown.
+        starts: (N + 1,) int64, where each image's rows begin; the last is M.
+    """
+
+    rows: NDArray[np.float16]
+    places: NDArray[np.float32]
+    starts: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def with_more(self, other: FineCells) -> FineCells:
+        """Those of both, image by image."""
+        spans = [
+            (each, slice(each.starts[index], each.starts[index + 1]))
+            for index in range(len(self))
+            for each in (self, other)
+        ]
+        return FineCells(
+            rows=np.concatenate([each.rows[span] for each, span in spans]),
+            places=np.concatenate([each.places[span] for each, span in spans]),
+            starts=self.starts + other.starts,
+        )
+
+
+def filters_graph(fine: Fine, shape: tuple[int, int, int]) -> bytes | None:
+    """The fixed filters for OpenVINO; None where it is not installed, and PyTorch runs them."""
+    if not box.is_importable("openvino"):
+        return None
+    return part_onnx(fine.filters, shape, ("cells",))
+
+
+def scan(
+    fine: Fine,
+    graph: bytes | None,
+    images: Images,
+    shape: tuple[int, int, int],
+    masks: NDArray[np.float32] | None,
+    classes: int,
+    *,
+    fitted: bool,
+    seed: int,
+    threads: int,
+    progress: Progress | None = None,
+) -> FineCells:
+    """Choose cells of every image.
+
+    Args:
+        fine: on the CPU; its head chooses where it is `fitted`.
+        graph: from `filters_graph`.
+        images: N prepared ones.
+        shape: of each, (1, H, W).
+        masks: (N, K, h, w) of what people drew; None when nobody drew anything.
+        classes: K.
+        fitted: whether the head has learnt already.
+        seed: of the draws.
+        threads: CPU cores to use.
+        progress: called as (stage, done, total).
+
+    Raises:
+        InputError: an image of another shape, or not finite.
+        EngineError: OpenVINO failed.
+    """
+    height, width = shape[1] // STRIDE, shape[2] // STRIDE
+    held: list[tuple[NDArray[np.float16], NDArray[np.float32]] | None] = [None] * len(images)
+    stage = "hard cells" if fitted else "cells"
+    done = 0
+    lock = threading.Lock()
+
+    def keep(index: int, cells: NDArray[np.float32]) -> None:
+        nonlocal done
+        generator = np.random.default_rng([seed, index, fitted])
+        places = np.full((classes, height * width), np.nan, np.float32)
+        if masks is not None:
+            places = shares(masks[index], height, width).reshape(classes, -1)
+        touched = np.flatnonzero((np.nan_to_num(places) > 0).any(axis=0))
+        if len(touched) > MARKED:
+            touched = generator.choice(touched, MARKED, replace=False)
+        found = fallen_for(cells, fine.head) if fitted else standing_out(cells)
+        drawn = generator.integers(height * width, size=ANYWHERE)
+        chosen = np.unique(np.concatenate([found, touched, drawn]))
+        rows = cells.reshape(FEATURES, -1)[:, chosen].T.astype(np.float16)
+        held[index] = rows, np.ascontiguousarray(places[:, chosen].T)
+        with lock:
+            done += 1
+            if progress is not None:
+                progress(stage, done, len(images))
+
+    if progress is not None:
+        progress(stage, 0, len(images))
+    if graph is None:
+        _in_torch(fine, images, shape, keep)
+    else:
+        _in_openvino(graph, images, shape, threads, keep)
+    whole = [each for each in held if each is not None]
+    lengths = [len(rows) for rows, _ in whole]
+    return FineCells(
+        rows=np.concatenate([rows for rows, _ in whole]),
+        places=np.concatenate([places for _, places in whole]),
+        starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+    )
+
+
+def standing_out(cells: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The strongest cells of the strongest squares, of each kind of blob and ridge."""
+    strong = torch.from_numpy(np.concatenate([cells[BRIGHT], -cells[DARK]]))[None]
+    best, where = F.max_pool2d(strong, SQUARE, return_indices=True, ceil_mode=True)
+    count = min(STRONGEST, best[0, 0].numel())
+    squares = best[0].flatten(1).topk(count, dim=1).indices
+    return np.unique(where[0].flatten(1).gather(1, squares).numpy())
+
+
+@torch.no_grad()
+def fallen_for(cells: NDArray[np.float32], head: FineHead) -> NDArray[np.int64]:
+    """The cells in which the head sees most."""
+    evidence = head(torch.from_numpy(cells)[None]).amax(dim=1).flatten()
+    return evidence.topk(min(FALLEN_FOR, len(evidence))).indices.numpy()
+
+
+@torch.no_grad()
+def _in_torch(fine: Fine, images: Images, shape: tuple[int, int, int], keep: Keep) -> None:
+    for index in range(len(images)):
+        image = torch.from_numpy(checked_image(images, index, shape))
+        keep(index, fine.filters(image[None])[0].numpy())
+
+
+def _in_openvino(
+    graph: bytes, images: Images, shape: tuple[int, int, int], threads: int, keep: Keep
+) -> None:
+    """One image a core at a time."""
+    import openvino as ov
+
+    try:
+        core = ov.Core()
+        compiled = core.compile_model(
+            core.read_model(graph),
+            "CPU",
+            {
+                "PERFORMANCE_HINT": "THROUGHPUT",
+                "NUM_STREAMS": str(threads),
+                "INFERENCE_NUM_THREADS": threads,
+                "INFERENCE_PRECISION_HINT": "f32",
+            },
+        )
+        queue = ov.AsyncInferQueue(compiled, threads)
+
+        def answered(request: ov.InferRequest, index: int) -> None:
+            keep(index, request.get_output_tensor(0).data[0])
+
+        queue.set_callback(answered)
+        for index in range(len(images)):
+            queue.start_async({0: checked_image(images, index, shape)[np.newaxis]}, index)
+        queue.wait_all()
+    except RuntimeError as error:
+        raise EngineError(f"OpenVINO could not scan the images: {error}") from error
