@@ -8,6 +8,7 @@ the same fields and one file called `image`.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import difflib
 import json
@@ -22,8 +23,10 @@ from starlette.exceptions import HTTPException
 from inspection.errors import ImageTooLarge, KeyMissing, RequestError, UnsupportedImage
 from inspection.frame import MEDIA_TYPES
 from inspection.record import InspectionRequest
+from serving.errors import BodyTooSlow
 from serving.forms import read_form
 from serving.schemas import InspectionFields
+from serving.state import server_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
@@ -85,10 +88,8 @@ async def admit(request: Request, server: Server) -> Arrival:
     elif content_type in MEDIA_TYPES:
         understood = _understood(server, request.query_params.multi_items(), key)
         _check_length(request, limit, limit)
-        body = bytearray()
-        async for chunk in _counted(request, limit, limit):
-            body += chunk
-        data, declared = bytes(body), content_type
+        chunks = [chunk async for chunk in _counted(request, limit, limit)]
+        data, declared = b"".join(chunks), content_type
     else:
         raise UnsupportedImage(
             f"Content-Type {content_type!r} is not accepted"
@@ -145,13 +146,30 @@ async def read_body(request: Request, limit: int) -> bytes:
 
     Raises:
         HTTPException: 413 when it is longer than `limit` bytes; the rest is not read.
+        BodyTooSlow: it did not come whole within its time.
     """
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise HTTPException(413, headers={"Connection": "close"})
+    limit_s = server_of(request).settings.server.body_s
+    try:
+        async with asyncio.timeout(limit_s):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    raise HTTPException(413, headers={"Connection": "close"})
+    except TimeoutError as error:
+        raise BodyTooSlow(f"the body did not come within {limit_s:g} s") from error
     return bytes(body)
+
+
+async def refuse_body(request: Request) -> None:
+    """For a call that takes no body: what nobody reads is not passed over.
+
+    Raises:
+        RequestError: one came; the rest of it is not read.
+    """
+    async for chunk in request.stream():
+        if chunk:
+            raise RequestError("this call takes no body", remedy="Send it without one.")
 
 
 def content_type_of(request: Request) -> str:

@@ -9,6 +9,7 @@ Nothing happens before `create_app` is called, and nothing is opened before the 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager
@@ -17,9 +18,14 @@ from typing import TYPE_CHECKING
 from anyio import to_thread
 from fastapi import Depends, FastAPI
 
+from inspection.detector.book import FOLDER as DETECTORS
+from inspection.detector.book import DetectorBook
 from inspection.errors import ConfigurationError, NoPromotedModel
+from inspection.frame import decode_image
 from inspection.pipeline import Line
 from inspection.registry import Registry
+from inspection.stores.audit import AuditLog
+from inspection.stores.carrying import Carrier
 from inspection.stores.files import FileImageStore
 from inspection.stores.keys import AccessKeys
 from inspection.stores.places import images_dir, records_url
@@ -28,15 +34,22 @@ from serving import problems
 from serving.auth import allow, check_exposure
 from serving.checkpoints import CheckpointKeeper
 from serving.cursors import KEY, Cursors
+from serving.decoders import Decoders
 from serving.envelope import Envelope
 from serving.feed import Feed
 from serving.gate import Gate
+from serving.gauges import State
+from serving.keeping import Keeping, can_keep
+from serving.keyring import KeyRing
 from serving.lines import Lines
 from serving.metrics import Metrics
 from serving.openapi import page
 from serving.openapi.document import build_document, parameters_known
+from serving.posting import Door
+from serving.refusals import Refusals
 from serving.routes import (
     counting,
+    detectors,
     exports,
     feeding,
     health,
@@ -47,15 +60,18 @@ from serving.routes import (
     part_statements,
     parts,
     process,
+    promotions,
     reviews,
     view_sets,
 )
 from serving.state import Server
+from serving.tracing import Tracer
 from serving.warming import warm_engine
 from serving.web import pages
 
 if TYPE_CHECKING:
     from inspection.engine import Engine
+    from inspection.frame import Frame
     from inspection.package import ModelPackage
     from serving.settings import Settings
 
@@ -94,11 +110,11 @@ def create_app(settings: Settings, *, make_engine: MakeEngine | None = None) -> 
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
-    known = [Depends(parameters_known)]
+    known = [Depends(can_keep), Depends(parameters_known)]
     # In the order of the document; of two paths that fit a request the first one is taken.
     for each in (
         *(inspections, exports, counting, reviews, view_sets, images, part_statements, parts),
-        *(holds, process, feeding, models, health),
+        *(holds, process, feeding, models, promotions, detectors, health),
     ):
         app.include_router(each.router, dependencies=known)
     app.state.document = build_document(app)
@@ -107,6 +123,7 @@ def create_app(settings: Settings, *, make_engine: MakeEngine | None = None) -> 
         pages.router(), dependencies=[Depends(allow("read"))], include_in_schema=False
     )
     problems.install(app, settings)
+    app.add_middleware(Door, route=inspections.POSTING)
     app.add_middleware(Envelope)
     return app
 
@@ -131,14 +148,28 @@ def open_server(settings: Settings, *, make_engine: MakeEngine | None = None) ->
         ) from error
     url = settings.database_url or records_url(settings.data_dir)
     with ExitStack() as stack:
-        keys = AccessKeys(url)
+        access_keys = AccessKeys(url)
+        stack.callback(access_keys.close)
+        keys = KeyRing(access_keys)
         stack.callback(keys.close)
         check_exposure(settings.server.host, keys)
         files = FileImageStore(images_dir(settings.data_dir))
         records = open_records(url)
         stack.callback(records.close)
+        carrier = Carrier(records, files)
+        stack.callback(carrier.close)
+        carrier.start()
+        audit = AuditLog(url)
+        stack.callback(audit.close)
+        refusals = Refusals(audit)
+        stack.callback(refusals.close)
+        folders = {"records": settings.data_dir, "images": images_dir(settings.data_dir)}
+        keeping = Keeping(records, files, folders, min_free_bytes=settings.disk.min_free_bytes)
+        stack.callback(keeping.close)
+        keeping.look()
+        keeping.start()
         registry = Registry(settings.weights_dir)
-        if not settings.products and not registry.current():
+        if not settings.products and not registry.history():
             raise NoPromotedModel(
                 f"no model is promoted in {settings.weights_dir}, so there is nothing to serve",
                 remedy="Run `inspection models promote MODEL@VERSION`, or name the right folder "
@@ -146,18 +177,34 @@ def open_server(settings: Settings, *, make_engine: MakeEngine | None = None) ->
             )
 
         metrics = Metrics()
+        book = DetectorBook(settings.data_dir / DETECTORS)
+
+        decode: Callable[..., Frame] = decode_image
+        if settings.limits.decoder == "process":
+            decoders = Decoders(
+                processes=min(settings.server.workers, os.cpu_count() or 1),
+                limit_s=settings.limits.decode_s,
+            )
+            stack.callback(decoders.close)
+            decode = decoders.decode
 
         def at_work(package: ModelPackage) -> Line:
             return Line(
                 package=package,
                 engine=make_engine(package, settings)
                 if make_engine is not None
-                else warm_engine(package, settings, ran=metrics.ran),
+                else warm_engine(package, settings, ran=metrics.runs_of(package.recipe.product)),
                 images=files,
                 records=records,
                 limits=settings.decode_limits,
+                detectors=book,
+                decode=decode,
             )
 
+        tracer = None
+        if settings.tracing.endpoint:
+            tracer = Tracer(settings.tracing)
+            stack.callback(tracer.close)
         lines = Lines(registry, at_work, products=settings.products)
         stack.callback(lines.close)
         workers = ThreadPoolExecutor(settings.server.workers, thread_name_prefix="inspect")
@@ -175,12 +222,16 @@ def open_server(settings: Settings, *, make_engine: MakeEngine | None = None) ->
             cursors=Cursors(records.secret(KEY)),
             checkpoints=keeper,
             keys=keys,
+            refusals=refusals,
             registry=registry,
             lines=lines,
             workers=workers,
             gate=Gate(longest_queue=settings.server.queue),
             metrics=metrics,
             feed=Feed(records),
+            keeping=keeping,
+            tracer=tracer,
+            detectors=book,
         )
-        metrics.watch(server)
+        metrics.watch(State(server))
         yield server

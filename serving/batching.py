@@ -52,7 +52,6 @@ class BatchingEngine:
         engine: what runs the batches; only this class's thread calls it.
         max_batch: the most images in one run.
         stuck_s: how long one run may take before the engine counts as hung.
-        ran: told how many images each run had.
     """
 
     def __init__(
@@ -61,20 +60,20 @@ class BatchingEngine:
         *,
         max_batch: int,
         stuck_s: float = 10.0,
-        ran: Callable[[int], None] | None = None,
     ) -> None:
         if max_batch < 1:
             raise ValueError("max_batch counts from 1")
         self._engine = engine
         self._max_batch = max_batch
         self._stuck_s = stuck_s
-        self._ran = ran
+        self._ran: Callable[[int], None] | None = None
         self._running: list[_Job] = []
         self._running_since: float | None = None
         self._waiting: deque[_Job] = deque()
         self._changed = threading.Condition()
         self._closing = False
         self._abandoned = False
+        self._why = ""
         self._worker = threading.Thread(target=self._run, name="engine", daemon=True)
         self._worker.start()
 
@@ -86,7 +85,7 @@ class BatchingEngine:
     @property
     def complaint(self) -> str | None:
         """Why it is of no use any more, in words; None while it is well."""
-        return "its engine has stopped" if self._closing else self._hung()
+        return (self._why or "its engine has stopped") if self._closing else self._hung()
 
     @property
     def away(self) -> str | None:
@@ -97,6 +96,10 @@ class BatchingEngine:
     def unable(self) -> str | None:
         """Why nothing can be judged, though waiting may help; None while something judges."""
         return self._engine.complaint if isinstance(self._engine, StandbyEngine) else None
+
+    def tell(self, ran: Callable[[int], None]) -> None:
+        """From now on `ran` is told how many images each run had: not of those that warmed it."""
+        self._ran = ran
 
     def _hung(self) -> str | None:
         since = self._running_since
@@ -170,6 +173,7 @@ class BatchingEngine:
             self._waiting.clear()
             self._changed.notify()
             self._abandoned = True
+            self._why = why
         _fail(left, why)
 
     def _answer_of(self, job: _Job) -> Prediction:

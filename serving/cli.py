@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
 import signal
 import socket
 from pathlib import Path
@@ -15,9 +16,12 @@ import uvicorn
 
 from inspection.errors import ConfigurationError
 from serving.app import create_app, open_server
+from serving.connections import HEAD_BYTES, guarded_protocol
 from serving.envelope import log_to_stderr
+from serving.memory import few_arenas
 from serving.routes.health import checks_of
 from serving.settings import Settings, load_settings
+from serving.supervising import Notifier, supervise
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,6 +74,7 @@ def serve(
     except ConfigurationError as error:
         raise click.UsageError(f"{error}. {error.remedy}") from error
     log_to_stderr()
+    few_arenas()
     if check:
         _check(settings)
         return
@@ -79,13 +84,24 @@ def serve(
 
 @click.command()
 @click.option("--once", is_flag=True, help="Stop at the end instead of serving until Ctrl-C.")
-def demo(*, once: bool) -> None:
+@click.option("--castings", is_flag=True, help="On simulated radiographs of castings instead.")
+@click.option(
+    "--parts", type=click.IntRange(360), help="With --castings: how many. [default: 480]"
+)
+def demo(*, once: bool, castings: bool, parts: int | None) -> None:
     """Train, serve, inspect and show, on real images."""
     import sys
 
     from serving import demo as walk
+    from serving import demo_castings
 
-    walk.run(once=once or not sys.stdout.isatty())
+    stops = once or not sys.stdout.isatty()
+    if castings:
+        demo_castings.run(once=stops, parts=parts or demo_castings.PARTS)
+    elif parts is not None:
+        raise click.UsageError("--parts goes with --castings: the other set is as large as it is")
+    else:
+        walk.run(once=stops)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -137,6 +153,9 @@ def web_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     """How uvicorn runs the application: one process, no word of its own in logs and headers."""
     return uvicorn.Config(
         app,
+        http=guarded_protocol(),
+        ws="none",
+        h11_max_incomplete_event_size=HEAD_BYTES,
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -157,20 +176,31 @@ class WebServer(uvicorn.Server):
 
 
 class _Announcing(WebServer):
-    """Says where it is when it takes connections."""
+    """Says where it is when it takes connections, and tells systemd of its life."""
 
-    def __init__(self, config: uvicorn.Config, address: str) -> None:
+    def __init__(self, config: uvicorn.Config, address: str, notifier: Notifier) -> None:
         super().__init__(config)
         self._address = address
+        self._notifier = notifier
+        self._supervising: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         click.echo(f"ready at {self._address}")
+        self._notifier.tell("READY=1", f"MAINPID={os.getpid()}")
+        app: Any = self.config.app
+        self._supervising = asyncio.create_task(supervise(app.state.server, self._notifier))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._notifier.tell("STOPPING=1", "STATUS=stopping: what was begun is finished")
+        if self._supervising is not None:
+            self._supervising.cancel()
+        await super().shutdown(sockets=sockets)
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> None:
     app = create_app(settings)
-    server = _Announcing(web_config(app, settings), address_of(listener))
+    server = _Announcing(web_config(app, settings), address_of(listener), Notifier())
     # Entered here and not by uvicorn, so that what goes wrong comes out as the error that it is.
     with contextlib.ExitStack() as until_closed:
         async with app.router.lifespan_context(app):

@@ -2,7 +2,7 @@
 on what its maker has seen.
 
     answer -> JSON -> ETag, its digest      If-None-Match has it -> 304, without the body
-    POST of a review: If-Match  ->  none: 428   another: 412   this one, or `*`: go on
+    POST of a decision: If-Match  ->  none: 428   another: 412   this one, or `*`: go on
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ IF_MATCH: Final[dict[str, Any]] = {
     "name": "If-Match",
     "in": "header",
     "required": True,
-    "description": "the ETag of the inspection as you have seen it; `*` for whatever it is by now",
+    "description": "the ETag of what you decide on, as you have seen it; `*` for whatever it is by now",
     "schema": {"type": "string", "minLength": 1, "maxLength": 1000},
 }
 UNCHANGED: Final[dict[int | str, dict[str, Any]]] = {
@@ -72,7 +72,9 @@ def has_copy(request: Request, tag: str) -> bool:
     return asked.strip() == "*" or tag in {each.removeprefix("W/") for each in _TAG.findall(asked)}
 
 
-def check_match(request: Request, tag: str) -> bool:
+def check_match(
+    request: Request, tag: str, what: str = "the inspection, its reviews or its holds"
+) -> bool:
     """Whether the caller wants it as it is seen (False for `*`); strong comparison (13.1.1).
 
     Raises:
@@ -88,8 +90,8 @@ def check_match(request: Request, tag: str) -> bool:
     if not tags:
         raise RequestError(
             f"If-Match {asked[:60]!r} holds no ETag",
-            remedy='Send the ETag header of the inspection as it came, with its quotes, or "*".',
+            remedy='Send the ETag header as it came, with its quotes, or "*".',
         )
     if tag not in tags:
-        raise ChangedMeanwhile("the inspection, its reviews or its holds changed since it was read")
+        raise ChangedMeanwhile(f"{what} changed since it was read")
     return True

@@ -12,6 +12,9 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 
 from serving import problems
+from serving.auth import leave
+from serving.connections import ambiguous
+from serving.tracing import names_of, parent_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -56,6 +59,9 @@ class Envelope:
             await send(message)
 
         try:
+            if (twofold := ambiguous(scope["headers"])) is not None:
+                await problems.malformed(400, twofold).response()(scope, receive, sending)
+                return
             await self.app(scope, receive, sending)
         except ClientDisconnect:
             pass  # nobody is there to be answered; nothing had been begun for them
@@ -65,19 +71,31 @@ class Envelope:
                 raise  # half an answer is out: let the connection break, so that it shows
             await problems.unexpected().response()(scope, receive, sending)
         finally:
+            leave(scope)
             self._note(scope, status, time.perf_counter() - start)
 
     def _note(self, scope: Scope, status: int | None, seconds: float) -> None:
         server = getattr(scope["app"].state, "server", None) if "app" in scope else None
+        noted = scope.get("state", {}).get("noted", {})
         if server is not None and status is not None:
             route = getattr(scope.get("route"), "path", "none")
             server.metrics.answered(route, status, seconds)
+            if server.tracer is not None:
+                server.tracer.told(
+                    method=scope["method"],
+                    route=route,
+                    status=status,
+                    seconds=seconds,
+                    parent=parent_of(scope["headers"]),
+                    noted=noted,
+                )
         extra = {
             "method": scope["method"],
             "path": scope["path"],
             "status": status,
             "ms": round(seconds * 1000, 1),
-            **scope.get("state", {}).get("noted", {}),
+            **names_of(scope["headers"]),
+            **noted,
         }
         log.info("request", extra=extra)
 

@@ -33,6 +33,9 @@ RECORDED: Final[dict[str, Any]] = {
             "class": "shrinkage",
             "probability": 0.962114,
             "box": {"left": 412, "top": 128, "width": 96, "height": 64},
+            "zone": "bearing seat",
+            "size_mm": 1.84,
+            "rule": "shrinkage in bearing seat: none is allowed",
         }
     ],
     "reasons": [
@@ -48,6 +51,21 @@ RECORDED: Final[dict[str, Any]] = {
     "view": None,
     "views": [],
     "engine": "OpenVINO 2026.4 CPU f32, batches up to 8",
+    "acquisition": {
+        "kv": 120.0,
+        "ma": 1.5,
+        "exposure_ms": 250.0,
+        "frames_averaged": 16,
+        "detector": "DXR-250-0417",
+        "serial": SERIAL,
+        "tags": {"ComponentManufacturer": "Gießerei Süd", "Modality": "DX"},
+    },
+    "detector": {
+        "digest": _DIGESTS[3],
+        "made_at": "2026-11-21T05:30:00.000Z",
+        "checked_at": "2026-11-21T09:00:00.000Z",
+    },
+    "allowed": [],
     "links": {
         "self": _PLACE,
         "image": f"{_PLACE}/image",
@@ -143,6 +161,23 @@ MODELS: Final[dict[str, Any]] = {
                 "accepted_risk": None,
             },
             "pending": False,
+        }
+    ]
+}
+
+PROMOTION_REQUEST: Final[dict[str, Any]] = {
+    "model": "knuckle",
+    "version": 3,
+    "reason": "six weeks in the shadow of 2, without a miss",
+}
+
+DECISIONS: Final[dict[str, Any]] = {
+    "items": [
+        {
+            **MODELS["items"][0]["promotion"],
+            "by": "kim over HTTP",
+            "action": "promote",
+            "reason": PROMOTION_REQUEST["reason"],
         }
     ]
 }

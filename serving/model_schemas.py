@@ -1,13 +1,24 @@
-"""What `GET /v1/models` and `GET /readyz` answer."""
+"""What the calls below `/v1/models` take and answer, and `GET /readyz`."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from inspection.package import is_model_name
 from inspection.serials import Check as SerialCheck
 from serving import examples
+from serving.wire import Name, Words
+
+MOST_DECISIONS: Final = 100
+"""Of one answer."""
+
+
+def _model_name(name: str) -> str:
+    if not is_model_name(name):
+        raise ValueError("it is no model's name: letters, digits, '-', '_' and '.'")
+    return name
 
 
 class _Wire(BaseModel):
@@ -83,6 +94,31 @@ class Promotion(_Wire):
     by: str
     certified: bool
     accepted_risk: str | None
+
+
+class Decision(Promotion):
+    """A line of the log on one product: what was done, and why where somebody said so."""
+
+    action: Literal["promote", "rollback", "retire"]
+    reason: str | None
+
+
+class DecisionList(_Wire):
+    """The newest decisions on the models of a product, the last one first."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.DECISIONS]})
+
+    items: list[Decision] = Field(max_length=MOST_DECISIONS)
+
+
+class PromotionFields(_Wire):
+    """A package to put in force, and why."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.PROMOTION_REQUEST]})
+
+    model: Annotated[Name, AfterValidator(_model_name)]
+    version: int = Field(ge=1, lt=2**53)
+    reason: Words = Field(max_length=1000, description="why, in the person's words")
 
 
 class ServedProduct(_Wire):

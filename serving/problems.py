@@ -20,16 +20,22 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from inspection import errors as e
+from serving.auth import refusal_of
 from serving.errors import (
     BodyTooSlow,
     DeadlinePassed,
+    DiskFull,
     FileErased,
+    ForeignPlace,
+    KeyOverLimit,
     KeyRequired,
     MatchMissing,
     Overloaded,
+    RecordsAway,
     ScopeMissing,
     ServerUnreachable,
 )
+from serving.refusals import AUDITED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +47,9 @@ if TYPE_CHECKING:
 
 MEDIA_TYPE: Final = "application/problem+json"
 URN: Final = "urn:inspection:problem:"
-FINAL: Final = frozenset({e.CaptureConflict.code, e.StateConflict.code, e.DataLeak.code})
+FINAL: Final = frozenset(
+    {e.CaptureConflict.code, e.StateConflict.code, e.QualityGateError.code, e.DataLeak.code}
+)
 """Refusals with 409 that waiting does not change."""
 
 RETRY_AFTER_S: Final = {409: 1, 429: 1, 503: 5, 504: 1}
@@ -79,6 +87,7 @@ KINDS: Final[Mapping[type[e.InspectionError], Kind]] = {
     e.NotFound: Kind(status=404, title="Not found"),
     e.NotAllowed: Kind(status=403, title="Not allowed"),
     KeyRequired: Kind(status=401, title="An access key is needed"),
+    ForeignPlace: Kind(status=403, title="The access key is bound to another place"),
     ScopeMissing: Kind(status=403, title="The access key does not reach this far"),
     e.DataError: Kind(status=422, title="The data cannot be used"),
     e.Unjudgeable: Kind(status=422, title="The image cannot be judged"),
@@ -93,11 +102,14 @@ KINDS: Final[Mapping[type[e.InspectionError], Kind]] = {
     e.EngineError: Kind(status=503, title="The engine failed"),
     e.EngineAway: Kind(status=503, title="The engine is away"),
     e.RecordError: Kind(status=503, title="The record could not be made durable"),
+    DiskFull: Kind(status=503, title="The disk is nearly full"),
+    RecordsAway: Kind(status=503, title="The record store takes nothing now"),
     e.RecordsDamaged: Kind(status=500, title="The records do not agree with themselves"),
     MatchMissing: Kind(status=428, title="Nobody knows what was seen"),
     FileErased: Kind(status=410, title="The file was deleted on purpose"),
     BodyTooSlow: Kind(status=408, title="The body came too slowly"),
     Overloaded: Kind(status=429, title="Too much work waits"),
+    KeyOverLimit: Kind(status=429, title="The access key has sent too much"),
     DeadlinePassed: Kind(status=504, title="The deadline passed"),
     ServerUnreachable: Kind(status=503, title="The server cannot be reached"),
 }
@@ -134,6 +146,8 @@ class Problem:
         """The answer; logged under the `instance` that it carries, and counted by its code."""
         if request is not None and (server := getattr(request.app.state, "server", None)):
             server.metrics.rejected(self.code)
+            if self.code in AUDITED:
+                server.refusals.note(refusal_of(request, self.code))
         instance = f"urn:uuid:{uuid4()}"
         headers = dict(self.headers)
         if self.status in RETRY_AFTER_S and self.code not in FINAL:
@@ -222,6 +236,18 @@ def unexpected() -> Problem:
     )
 
 
+def malformed(status: int, detail: str) -> Problem:
+    """The problem for what is no request that could be answered in one way."""
+    return Problem(
+        status=status,
+        code="request-malformed",
+        title="Not a request that can be understood",
+        detail=detail,
+        remedy="Send HTTP/1.1 as RFC 9112 has it; see whether a proxy in between altered it.",
+        headers={"Connection": "close"},
+    )
+
+
 def without_places(text: str, settings: Settings) -> str:
     """A message for people elsewhere: files by their place below the folders, not on this disk."""
     for folder in (settings.weights_dir, settings.data_dir):
@@ -235,8 +261,11 @@ def install(app: FastAPI, settings: Settings) -> None:
 
     async def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, e.InspectionError)  # noqa: S101  registered for it below
+        if isinstance(error, e.RecordError):
+            request.app.state.server.keeping.doubt()
         problem = problem_of(error)
-        return replace(problem, detail=without_places(problem.detail, settings)).response(request)
+        detail, remedy = (without_places(x, settings) for x in (problem.detail, problem.remedy))
+        return replace(problem, detail=detail, remedy=remedy).response(request)
 
     async def https(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101

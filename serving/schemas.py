@@ -17,10 +17,12 @@ from urllib.parse import quote
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
+from inspection.decoding.acquisition import Acquisition as AcquisitionRecord
 from inspection.events import Hold as HoldRecord
 from inspection.record import AttemptReason, InspectionRecord, ReviewRecord
 from inspection.store import ViewSetState as ViewSetRecord
 from inspection.verdict import Disposition
+from inspection.verdict import Finding as FindingRecord
 from serving import examples
 from serving.statement_examples import SERIAL
 from serving.statement_schemas import Hold, ViewSet
@@ -125,11 +127,51 @@ class Box(Wire):
 
 
 class Finding(Wire):
-    """A defect class that stands in the way of a pass, and where."""
+    """A defect class that was found, and where; `zone`, `size_mm` and `rule` if zones are drawn."""
 
     class_: str = Field(alias="class")
     probability: float
     box: Box
+    zone: str | None = Field(description="of the recipe, in which it lies")
+    size_mm: float | None = Field(description="largest extent on the part")
+    rule: str | None = Field(description="the acceptance rule that it breaks or that allows it")
+
+    @classmethod
+    def of(cls, finding: FindingRecord) -> Self:
+        """The wire form of a finding."""
+        return cls(
+            class_=finding.defect_class,
+            probability=finding.probability,
+            box=Box(**asdict(finding.region)),
+            zone=finding.zone,
+            size_mm=finding.size_mm,
+            rule=finding.rule,
+        )
+
+
+class Acquisition(Wire):
+    """What the image file says of the exposure and of the part; nulls where it says nothing."""
+
+    kv: float | None = Field(description="tube voltage in kilovolts")
+    ma: float | None = Field(description="tube current in milliamperes")
+    exposure_ms: float | None
+    frames_averaged: int | None
+    detector: str | None
+    serial: str | None = Field(description="the part's mark as the file has it")
+    tags: dict[str, str] = Field(description="other tags of the part and the exposure, by keyword")
+
+    @classmethod
+    def of(cls, acquisition: AcquisitionRecord) -> Self:
+        """The wire form of an acquisition."""
+        return cls(**{**asdict(acquisition), "tags": dict(acquisition.tags)})
+
+
+class Detector(Wire):
+    """The calibration set that the image was flat-fielded by, and when its detector was checked."""
+
+    digest: str
+    made_at: str
+    checked_at: str | None
 
 
 class Reason(Wire):
@@ -222,6 +264,9 @@ class Recorded(Wire):
     view: str | None = Field(description="set when this is one view of several: it settles nothing")
     views: list[ViewReference] = Field(description="of the inspection that closes a set")
     engine: str | None = Field(description="what ran the network")
+    acquisition: Acquisition | None = Field(description="null where the file says nothing")
+    detector: Detector | None = Field(description="null where no flat field was applied")
+    allowed: list[Finding] = Field(description="found, and allowed by the rules of their zone")
     links: Links
 
     @classmethod
@@ -232,25 +277,24 @@ class Recorded(Wire):
             # In the order in which the record keeps them, so that a replay is the same text.
             probability=dict(sorted(record.probability.items())),
             timings_ms=dict(sorted(record.timings_ms.items())),
-            findings=[
-                Finding(
-                    class_=each.defect_class,
-                    probability=each.probability,
-                    box=Box(**asdict(each.region)),
-                )
-                for each in record.findings
-            ],
+            findings=[Finding.of(each) for each in record.findings],
             reasons=[Reason(code=each.code, detail=each.detail) for each in record.reasons],
             model=Model(**asdict(record.model)),
             recipe=Recipe(**asdict(record.recipe)),
             views=[ViewReference(**asdict(each)) for each in record.views],
+            acquisition=Acquisition.of(record.acquisition) if record.acquisition else None,
+            detector=Detector(**asdict(record.detector)) if record.detector else None,
+            allowed=[Finding.of(each) for each in record.allowed],
             links=links_of(record),
             **more,
         )
 
 
 _MADE = frozenset(
-    {"probability", "timings_ms", "findings", "reasons", "model", "recipe", "views", "links"}
+    {
+        *("probability", "timings_ms", "findings", "reasons", "model", "recipe", "views", "links"),
+        *("acquisition", "detector", "allowed"),
+    }
 )
 _COPIED = tuple(name for name in Recorded.model_fields if name not in _MADE)
 

@@ -67,6 +67,20 @@ class LimitSettings(_Section):
 
     max_bytes: int = Field(DecodeLimits().max_bytes, ge=1)
     max_pixels: int = Field(DecodeLimits().max_pixels, ge=1)
+    decoder: Literal["thread", "process"] = Field(
+        "thread", description="process: a file that crashes or hangs its decoder is refused alone"
+    )
+    decode_s: float = Field(
+        10.0, gt=0, le=600, description="how long a decoder process may take over one image"
+    )
+
+
+class DiskSettings(_Section):
+    """When a disk counts as full, before it is."""
+
+    min_free_bytes: int = Field(
+        2**30, ge=0, description="with less room left nothing more is taken in"
+    )
 
 
 class TritonSettings(_Section):
@@ -153,6 +167,24 @@ class CheckpointSettings(_Section):
         return self
 
 
+class TracingSettings(_Section):
+    """Telling an OpenTelemetry collector of requests; nobody is told without an endpoint."""
+
+    endpoint: str = Field(
+        "", description="of OTLP over HTTP, such as http://collector:4318/v1/traces"
+    )
+    ratio: float = Field(
+        1.0, ge=0, le=1, description="share of requests that are told, unless the caller says"
+    )
+
+    @field_validator("endpoint")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        if value and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
+            raise ValueError("is an address such as http://collector:4318/v1/traces")
+        return value
+
+
 class Settings(BaseSettings):
     """One server's settings. Building it reads nothing: `load_settings` looks outside."""
 
@@ -170,8 +202,10 @@ class Settings(BaseSettings):
     )
     server: ServerSettings = ServerSettings()
     limits: LimitSettings = LimitSettings()
+    disk: DiskSettings = DiskSettings()
     engine: EngineSettings = EngineSettings()
     checkpoints: CheckpointSettings = CheckpointSettings()
+    tracing: TracingSettings = TracingSettings()
 
     @classmethod
     def settings_customise_sources(

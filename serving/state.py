@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from inspection.errors import SerialError
 from inspection.pipeline import Line
@@ -19,30 +19,14 @@ from serving.metrics import Metrics
 if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
 
+    from inspection.detector.book import DetectorBook
     from inspection.registry import Registry
     from inspection.store import ImageStore, RecordStore
+    from serving.keeping import Keeping
+    from serving.keyring import KeyRing
+    from serving.refusals import Refusals
     from serving.settings import Settings
-
-
-class Key(Protocol):
-    """What the server wants to know of an access key."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def scope(self) -> str: ...
-
-
-class KeyStore(Protocol):
-    """Who may call."""
-
-    def authenticate(self, text: str) -> Key | None:
-        """The active key with this secret, or None."""
-        ...
-
-    def any_active(self) -> bool:
-        """Whether there is any key at all."""
-        ...
+    from serving.tracing import Tracer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +35,17 @@ class Server:
 
     Attributes:
         cursors: makes and reads the cursors of lists and changes.
+        keys: who may call.
+        refusals: takes down who was refused.
         lines: for each listed product what it is judged with now, or why it cannot be.
         workers: the threads that work on posted images.
         in_flight: the requests that they work on.
         gate: lets posted images in, or not.
         metrics: what is told of all this.
         feed: where callers wait for changes.
+        keeping: whether what is judged can be kept.
+        detectors: the stations' calibrations, and their health.
+        tracer: tells a collector of requests; None when that is not set.
         checkpoints: signs the records' head now and then; None when that is not set.
     """
 
@@ -64,14 +53,18 @@ class Server:
     images: ImageStore
     records: RecordStore
     cursors: Cursors
-    keys: KeyStore
+    keys: KeyRing
+    refusals: Refusals
     registry: Registry
     lines: Lines
     workers: ThreadPoolExecutor
     gate: Gate
     metrics: Metrics
     feed: Feed
+    keeping: Keeping
+    detectors: DetectorBook
     checkpoints: CheckpointKeeper | None = None
+    tracer: Tracer | None = None
     in_flight: InFlightGuard = field(default_factory=InFlightGuard)
 
     def written_serial(self, text: str, product: str | None = None) -> str:

@@ -40,7 +40,7 @@ COLUMNS: Final = (
     *("id", "trace_id", "product", "serial", "part", "station", "lot", "machine", "mould"),
     *("cavity", "capture_id", "attempt", "reason", "disposition", "classes", "reasons"),
     *("probability", "novelty", "model", "recipe_revision", "image_sha256", "captured_at"),
-    *("received_at", "view_set", "holds"),
+    *("received_at", "view_set", "holds", "zones", "sizes_mm"),
 )
 
 Row = tuple["InspectionRecord", "tuple[Hold, ...]"]
@@ -106,6 +106,11 @@ def _cells(record: InspectionRecord, holds: tuple[Hold, ...]) -> list[Any]:
         "model": f"{record.model.name}@{record.model.version}",
         "recipe_revision": record.recipe.revision,
         "holds": ";".join(hold.id for hold in holds),
+        # One entry for each class of `classes`, empty where nothing was drawn or measured.
+        "zones": ";".join(each.zone or "" for each in record.findings),
+        "sizes_mm": ";".join(
+            "" if each.size_mm is None else f"{each.size_mm:.3f}" for each in record.findings
+        ),
     }
     return [
         defused(value) if isinstance(value, str) else value

@@ -40,7 +40,7 @@ def warm_engine(
     Args:
         package: verified.
         settings: which engine, batches, and when a run counts as hung.
-        ran: told how many images each run had.
+        ran: told how many images each run had, once it is warm and proved.
 
     Raises:
         ConfigurationError: the engine that was asked for is not installed or not here.
@@ -53,7 +53,6 @@ def warm_engine(
         _with_standby(package, wanted) if remote else _chosen(package, wanted, wanted.kind),
         max_batch=wanted.max_batch,
         stuck_s=wanted.stuck_s,
-        ran=ran,
     )
     try:
         if not remote:  # else each of the two was proved by itself
@@ -62,6 +61,8 @@ def warm_engine(
     except BaseException:
         engine.close()
         raise
+    if ran is not None:
+        engine.tell(ran)
     return engine
 
 

@@ -46,7 +46,7 @@ def empty_is_absent(value: object) -> object:
 
 
 def _printable(text: str) -> str:
-    if not text.isprintable():
+    if not text.isprintable() or "\ufffd" in text:  # which stands for bytes that are no UTF-8
         raise ValueError("it holds control characters, or others that cannot be printed")
     return text
 

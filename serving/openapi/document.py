@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from inspection.errors import RequestError
 from serving.admission import MULTIPART, refuse_unknown
+from serving.model_schemas import PromotionFields
 from serving.part_schemas import LookupFields
 from serving.schemas import Problem, ReviewFields
 from serving.statement_schemas import (
@@ -36,8 +37,9 @@ Every refusal is an RFC 9457 problem (`application/problem+json`) with a stable 
 and a `remedy`. While there is no access key, only this machine may call; as soon as there is one,
 every call but the health checks needs one: `Authorization: Bearer KEY`. Its scope says how far it
 reaches: `station` posts and reads what it posted; `mes` reads everything, and reports events,
-components and process values; `qa` reads everything, reviews, holds and names parts; `admin` may do
-everything. For GET a browser may send the key as the password of `Basic`.
+components and process values; `qa` reads everything, reviews, holds and names parts, and promotes
+models; `admin` may do everything. A station's key may be bound to stations and products, and any key may have limits: 429
+when it sends too much. For GET a browser may send the key as the password of `Basic`.
 
 Whatever is added needs an `Idempotency-Key`: the same request under the same key adds nothing, and
 is answered as before with 200 and `Idempotent-Replayed: true`. Times have a zone. What a call does
@@ -46,7 +48,7 @@ not know is refused: fields, filters, units.
 
 UNNAMED: Final[tuple[type[BaseModel], ...]] = (
     Problem, ReviewFields, LookupFields, EventFields, NameFields, ComponentFields, HoldFields,
-    ReleaseFields, ViewSetFields, ProcessValuesFields,
+    ReleaseFields, ViewSetFields, ProcessValuesFields, PromotionFields,
 )  # fmt: skip
 """Schemas that no signature names: what is refused, and bodies that are read by hand."""
 
@@ -71,6 +73,7 @@ def build_document(app: FastAPI) -> dict[str, Any]:
             {"name": "Process values", "description": "What machines measured."},
             {"name": "Changes", "description": "Everything that is added, in order."},
             {"name": "Models", "description": "What judges."},
+            {"name": "Detectors", "description": "What the images are taken with."},
             {"name": "Health", "description": "For probes; open to everybody."},
         ],
     )

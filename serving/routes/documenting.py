@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _WORDS: Final[Mapping[int, str]] = {
-    400: "No Idempotency-Key",
+    400: "A request that can be read in two ways, or no Idempotency-Key",
     401: "No access key, or one that is not valid",
     403: "The access key's scope does not reach this far, or the call comes from elsewhere",
     404: "Not found",
@@ -22,7 +22,8 @@ _WORDS: Final[Mapping[int, str]] = {
     415: "A kind of content that is not accepted",
     422: "Something in the request cannot be used; `detail` says what",
     428: "No If-Match",
-    429: "Too many wait, or the answer would come after the caller's deadline; nothing was begun",
+    429: "Too many wait, the answer would come after the caller's deadline, or the access key "
+    "has sent more than it may; nothing was begun",
     500: "A fault of the server, or damaged records",
     503: "The product cannot be judged or recorded now; try again after Retry-After",
     504: "The caller's deadline passed before work began; nothing was recorded",
@@ -32,12 +33,13 @@ _SCHEMA: Final = {"$ref": "#/components/schemas/Problem"}
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that may be refused with these, and with what all calls may."""
+    slow = {408} if 413 in statuses else set()  # whatever has a body may be too slow with it
     return {
         status: {
             "description": _WORDS[status],
             "content": {MEDIA_TYPE: {"schema": _SCHEMA}},
         }
-        for status in sorted({401, 403, 422, 500, 503, *statuses})
+        for status in sorted({400, 401, 403, 422, 429, 500, 503, *statuses} | slow)
     }
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
 
-from inspection.errors import RecordError, RegistryError, UnknownProduct
+from inspection.errors import RegistryError, UnknownProduct
 from inspection.pipeline import Line
 from serving.auth import Reader
 from serving.batching import BatchingEngine
@@ -88,7 +88,7 @@ def checks_of(server: Server, product: str | None = None) -> list[Check]:
     """
     if product is not None and product not in server.lines:
         raise UnknownProduct(f"this server does not list a product {product!r}")
-    checks = [_records(server), *_unread_log(server)]
+    checks = [*_stopping(server), *_kept(server), *_unread_log(server)]
     promoted = promotions_of(server)
     for name, line in sorted(server.lines.items()):
         if product is not None and name != product:
@@ -103,7 +103,7 @@ def checks_of(server: Server, product: str | None = None) -> list[Check]:
             if isinstance(line.engine, BatchingEngine) and line.engine.away is not None:
                 detail += f"; judged by {line.engine.description}: {line.engine.away}"
             if newer_promotion(line, promoted.get(name)):
-                detail += f"; {promoted[name].reference} {not_at_work(server, name)}"
+                detail += f"; {promoted[name].reference} {not_at_work(server, promoted[name])}"
             checks.append(Check(name=check, ok=True, detail=detail))
     return [*checks, *_checkpoints(server)]
 
@@ -136,10 +136,24 @@ def _unread_log(server: Server) -> list[Check]:
     return []
 
 
-def _records(server: Server) -> Check:
-    try:
-        server.records.check()
-    except RecordError as error:
-        detail = without_places(str(error), server.settings)
-        return Check(name="records", ok=False, detail=detail)
-    return Check(name="records", ok=True, detail="can be written")
+def _stopping(server: Server) -> list[Check]:
+    """Whoever still has a connection is not told that it may go on using it."""
+    if not server.feed.stopping:
+        return []
+    return [Check(name="stopping", ok=False, detail="what was begun is finished, no more")]
+
+
+def _kept(server: Server) -> list[Check]:
+    """As it was found within the last second: a probe, whoever sends it, costs nothing."""
+    well = {"records": "can be written", "disk": _room(server), "images": "can be written"}
+    return [
+        Check(name=name, ok=True, detail=well[name])
+        if trouble is None
+        else Check(name=name, ok=False, detail=without_places(str(trouble), server.settings))
+        for name, trouble in server.keeping.causes().items()
+    ]
+
+
+def _room(server: Server) -> str:
+    free = min((free for _, free in server.keeping.free_bytes()), default=0)
+    return f"{free // 2**20:,} MiB are free"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from fastapi import APIRouter, Query, Request, Response
 
 from inspection.errors import NotFound, RecordsDamaged
+from inspection.pipeline import Line
 from inspection.proofs.archive import evidence_picture
 from serving.auth import OwnReader
 from serving.conditional import UNCHANGED, has_copy
@@ -23,7 +24,12 @@ if TYPE_CHECKING:
 router = APIRouter(prefix="/v1/inspections", tags=["Inspections"])
 
 FOR_EVER: Final = "private, max-age=31536000, immutable"
-SUFFIXES: Final = {"image/png": "png", "image/tiff": "tif", "image/jpeg": "jpg"}
+SUFFIXES: Final = {
+    "image/png": "png",
+    "image/tiff": "tif",
+    "image/jpeg": "jpg",
+    "application/dicom": "dcm",
+}
 
 
 @router.get(
@@ -121,7 +127,11 @@ def heatmap_of(server: Server, record: InspectionRecord, alpha: float) -> bytes:
     """
     evidence = _evidence_of(record)
     image, scores = (file_of(server, each) for each in (record.image_sha256, evidence.sha256))
-    return evidence_picture(record, image, scores, alpha=alpha)
+    line = server.lines.get(record.product)
+    display = None
+    if isinstance(line, Line) and line.recipe.digest == record.recipe.digest:
+        display = line.package.recipe.display
+    return evidence_picture(record, image, scores, alpha=alpha, display=display)
 
 
 def file_of(server: Server, sha256: str) -> bytes:

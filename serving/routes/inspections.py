@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
 
-from inspection.errors import ConfigurationError
 from inspection.frame import MEDIA_TYPES
 from inspection.lives import holds_of
-from inspection.pipeline import inspect_part
-from inspection.record import InspectionRecord
 from inspection.store import Filter
-from serving.admission import IMAGE_FIELD, MULTIPART, admit
-from serving.auth import OwnReader, Poster, Principal, Reader
+from serving.admission import IMAGE_FIELD, MULTIPART
+from serving.auth import OwnReader, Reader
 from serving.conditional import IF_NONE_MATCH, UNCHANGED, answered, plain
-from serving.errors import BodyTooSlow
-from serving.gate import HEADER, deadline_of
+from serving.gate import HEADER
+from serving.posting import answer
 from serving.routes.documenting import problems, sample
 from serving.schemas import (
     FilterQuery,
@@ -34,10 +28,7 @@ from serving.state import server_of
 from serving.wire import Name
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
-    from serving.admission import Arrival
-    from serving.gate import Entry
+    from inspection.record import InspectionRecord
     from serving.state import Server
 
 router = APIRouter(prefix="/v1/inspections", tags=["Inspections"])
@@ -116,111 +107,18 @@ curl -X POST "$SERVER/v1/inspections?station=xray-1&product=KN-42&capture_id=c-0
     },
     openapi_extra=_posting(),
 )
-async def post_inspection(request: Request, poster: Poster) -> Response:
+async def post_inspection(request: Request) -> Response:
     """Send one image of one part; get pass, fail or review, and a trace ID.
 
     An image that can be decoded is always recorded, as a review when it cannot be judged. What is
     refused leaves no record. Two requests are the same when station, fields and image agree,
     whatever the encoding; sending the same again under the same key gives the stored answer.
     """
-    server = server_of(request)
-    entry = server.gate.enter(deadline_of(request, server.settings.server.deadline_s))
-    try:
-        arrival = await in_time(admit(request, server), server.settings.server.body_s)
-        entry.arrived()
-        record, replayed = await _judge(server, arrival, poster, entry, request)
-    finally:
-        entry.leave()
-    holds = await run_in_threadpool(holds_of, server.records, [record])
-    if not replayed and record.view is None:  # of several views, their sum is counted
-        server.metrics.inspected(record)
-    request.state.noted = {
-        "trace_id": record.trace_id,
-        "station": record.station,
-        "product": record.product,
-        "disposition": record.disposition,
-        "replayed": replayed,
-    }
-    headers = {"Location": f"/v1/inspections/{record.id}"}
-    if replayed:
-        headers["Idempotent-Replayed"] = "true"
-    return Response(
-        Inspection.with_holds(record, holds[record.id]).model_dump_json(by_alias=True),
-        200 if replayed else 201,
-        headers,
-        "application/json",
-    )
+    return await answer(request)
 
 
-async def in_time(reading: Awaitable[Arrival], limit_s: float) -> Arrival:
-    """What was read of a body, within its time.
-
-    Raises:
-        BodyTooSlow: it had not come whole by then.
-    """
-    try:
-        async with asyncio.timeout(limit_s):
-            return await reading
-    except TimeoutError as error:
-        raise BodyTooSlow(f"the body did not come within {limit_s:g} s") from error
-
-
-async def _judge(
-    server: Server, arrival: Arrival, poster: Principal, entry: Entry, posted: Request
-) -> tuple[InspectionRecord, bool]:
-    """The record of an arrival, and whether it was there before. Works on a worker thread."""
-
-    def work() -> tuple[InspectionRecord, bool]:
-        entry.begin()
-        request = arrival.request
-        known = server.records.replay(
-            request.station,
-            request.idempotency_key,
-            request.capture_id,
-            request.digest(hashlib.sha256(arrival.data).hexdigest()),
-        )
-        if known is not None:  # an answer once given stands, whatever became of the product
-            return known, True
-        if request.view_set is not None:  # a set is filled and closed by whoever opened it
-            poster.check_own(server.records.view_set(request.view_set).opened.by)
-        with server.lines.use(request.product) as line:
-            record = inspect_part(
-                arrival.data,
-                request,
-                line,
-                declared=arrival.declared,
-                received_at=arrival.received_at,
-                principal=poster.key,
-            )
-        return record, False
-
-    held = server.in_flight.hold(arrival.request)
-    try:
-        future = server.workers.submit(work)
-    except RuntimeError as error:
-        held.release()
-        raise ConfigurationError(
-            "the server is stopping", remedy="Send it again in a moment."
-        ) from error
-    # The names go back when the thread is done, which a cancelled request does not wait for.
-    future.add_done_callback(lambda _: held.release())
-    answer = asyncio.wrap_future(future)
-    leaving = asyncio.ensure_future(_gone(posted))
-    both: tuple[asyncio.Future[Any], ...] = (answer, leaving)
-    try:
-        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        if leaving.done():  # what a worker has begun is finished: a record may be promised already
-            entry.caller_gone()
-        return await answer
-    finally:
-        entry.caller_gone()  # a stopping server cancels this; what has not begun is not begun then
-        leaving.cancel()
-
-
-async def _gone(posted: Request) -> None:
-    """Returns when the caller has hung up."""
-    while (await posted.receive())["type"] != "http.disconnect":
-        pass
+POSTING: Final = router.routes[-1]
+"""The route above: what `posting.Door` answers in its place."""
 
 
 @router.get(

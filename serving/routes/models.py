@@ -47,7 +47,7 @@ def list_models(request: Request, reader: Reader) -> ModelList:
     promoted = promotions_of(server)
     return ModelList(
         items=[
-            _product(server, product, line, promoted.get(product))
+            served_product(server, product, line, promoted.get(product))
             for product, line in sorted(server.lines.items())
         ]
     )
@@ -66,20 +66,21 @@ def newer_promotion(line: Line, promotion: registry.Promotion | None) -> bool:
     return promotion is not None and promotion.digest != line.package.digest
 
 
-def not_at_work(server: Server, product: str) -> str:
+def not_at_work(server: Server, promotion: registry.Promotion) -> str:
     """Why the promoted package does not judge although the server runs, in words."""
-    refused = server.lines.refused(product)
+    refused = server.lines.refused(promotion.product, promotion)
     if refused is None:
         return "is promoted and will judge as soon as it is warm"
     return f"is promoted and cannot be put to work: {without_places(str(refused), server.settings)}"
 
 
-def _product(
+def served_product(
     server: Server,
     product: str,
     line: Line | InspectionError,
     promotion: registry.Promotion | None,
 ) -> ServedProduct:
+    """What judges a product, and what is promoted for it."""
     shown = None
     if promotion is not None:
         fields = asdict(promotion)
@@ -100,7 +101,7 @@ def _product(
     return ServedProduct(
         product=product,
         state="serving",
-        detail=f"{promotion.reference} {not_at_work(server, product)}"
+        detail=f"{promotion.reference} {not_at_work(server, promotion)}"
         if waits and promotion is not None
         else None,
         serial_format=SerialFormat(length=marks.length, alphabet=marks.alphabet, check=marks.check)

@@ -66,6 +66,7 @@ async def post_event(
     The part need not be on record yet: a casting is an event before anything was inspected.
     """
     fields = await read_json(request, EventFields)
+    reporter.check_place(product=product, station=fields.station)
 
     def make(part: str) -> events.PartEvent:
         return events.PartEvent(

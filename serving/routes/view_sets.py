@@ -7,13 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from inspection.errors import RequestError
+from inspection.errors import RequestError, UnknownProduct
 from inspection.events import ViewSet as ViewSetRecord
 from inspection.lives import holds_of
 from inspection.names import new_inspection_id
 from inspection.pipeline import Line
 from inspection.store import ViewSetDraft
-from serving.admission import read_json
+from serving.admission import read_json, refuse_body
 from serving.auth import OwnReader, Poster
 from serving.routes.documenting import problems, sample
 from serving.schemas import Inspection, ViewSetState
@@ -53,6 +53,9 @@ async def post_view_set(request: Request, poster: Poster) -> Response:
     """
     server = server_of(request)
     fields = await read_json(request, ViewSetFields)
+    poster.check_place(product=fields.product, station=fields.station)
+    if fields.product not in server.lines:
+        raise UnknownProduct(f"this server does not list a product {fields.product!r}")
     views = tuple(fields.views or _views_of(server, fields.product))
     values = fields.model_dump(mode="json", exclude={"views", "serial"})
 
@@ -117,22 +120,27 @@ def get_view_set(request: Request, reader: OwnReader, view_set_id: ViewSetId) ->
     responses={**replayed_too(Inspection), **problems(404, 409)},
     openapi_extra=sample('curl -X POST "$SERVER/v1/view-sets/$SET/close"'),
 )
-def close_view_set(request: Request, poster: Poster, view_set_id: ViewSetId) -> Response:
+async def close_view_set(request: Request, poster: Poster, view_set_id: ViewSetId) -> Response:
     """Make one inspection of the views: its disposition is the worst view's, and it says so.
 
     A view that is missing makes it a review at least. Closing again gives the same inspection, so
-    this call needs no Idempotency-Key.
+    this call needs no Idempotency-Key, and it takes no body.
     """
     server = server_of(request)
-    state = server.records.view_set(view_set_id)
-    poster.check_own(state.opened.by)
-    record = server.records.close_views(view_set_id, by=poster.key, received_at=now())
-    replayed = state.closed is not None
-    if not replayed:
-        server.metrics.inspected(record)
-    holds = holds_of(server.records, [record])[record.id]
-    return added(
-        Inspection.with_holds(record, holds),
-        replayed=replayed,
-        location=f"/v1/inspections/{record.id}",
-    )
+    await refuse_body(request)
+
+    def close() -> Response:
+        state = server.records.view_set(view_set_id)
+        poster.check_own(state.opened.by)
+        record = server.records.close_views(view_set_id, by=poster.key, received_at=now())
+        replayed = state.closed is not None
+        if not replayed:
+            server.metrics.inspected(record)
+        holds = holds_of(server.records, [record])[record.id]
+        return added(
+            Inspection.with_holds(record, holds),
+            replayed=replayed,
+            location=f"/v1/inspections/{record.id}",
+        )
+
+    return await run_in_threadpool(close)

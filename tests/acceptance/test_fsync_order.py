@@ -1,11 +1,12 @@
 """The answer leaves only after image and record are on the disk, seen in the system calls.
 
 A killed process loses no page cache, so killing cannot show this. The server runs under strace for
-one POST, and the calls are put in the order in which they returned:
+two POSTs, and the calls are put in the order in which they returned:
 
-    image file: fsync, rename to its digest, fsync of the folder
-    record:     the last write to the database's log, fdatasync of that log
-    answer:     the first byte of "HTTP/1.1 201" on the socket
+    small image: renamed to its digest; its bytes are in the database's log with the record
+    large image: fsync, rename to its digest, fsync of the folder
+    record:      the last write to the database's log, fdatasync of that log
+    answer:      the first byte of "HTTP/1.1 201" on the socket
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from inspection.stores.sql import CARRIED_BYTES
 from tests.live_server import promoted_spot, serial, start_process
 from tests.spot_model import part_png
 
@@ -101,53 +103,81 @@ def test_image_and_record_are_on_the_disk_before_the_answer_leaves(tmp_path: Pat
     promoted_spot(tmp_path / "weights")
     trace = tmp_path / "trace"
     # -D: the server is our child and strace is not, so that signals reach the server.
-    options = ("strace", "-D", "-f", "-y", "-s", "64", "-e", f"trace={CALLS}", "-o", str(trace))
-    image = part_png("bad")
+    options = ("strace", "-D", "-f", "-y", "-s", "5000", "-e", f"trace={CALLS}", "-o", str(trace))
+    small, large = part_png("bad"), part_png("bad", size=1024)
+    assert len(small) <= CARRIED_BYTES < len(large)
+    posted = {"capture-small": small, "capture-large": large}
     server = start_process(tmp_path, wrapper=options)
     try:
-        answer = httpx.post(
-            f"{server.address}/v1/inspections?station=s&product=KN-42&capture_id=c"
-            f"&serial={serial(1)}",
-            content=image,
-            headers={"Idempotency-Key": "c", "Content-Type": "image/png"},
-            timeout=60,
-            trust_env=False,
-        )
+        for number, (name, image) in enumerate(posted.items(), start=1):
+            answer = httpx.post(
+                f"{server.address}/v1/inspections?station=s&product=KN-42&capture_id={name}"
+                f"&serial={serial(number)}",
+                content=image,
+                headers={"Idempotency-Key": name, "Content-Type": "image/png"},
+                timeout=60,
+                trust_env=False,
+            )
+            assert answer.status_code == 201
     finally:
         status = server.stop()
-    assert answer.status_code == 201
     assert status == 0
     calls = calls_of(finished_trace(trace))
+    arrivals = where(calls, "recvfrom|recvmsg|read", r"POST /v1/inspections")
+    answers = where(calls, "write|writev|sendto|sendmsg", r"HTTP/1\.1 201")
+    assert (len(arrivals), len(answers)) == (2, 2)
 
-    def where(name: str, pattern: str, *, after: int = -1, before: int | None = None) -> list[Call]:
-        return [
-            call
-            for call in calls
-            if re.fullmatch(name, call.name)
-            and re.search(pattern, call.text)
-            and call.began > after
-            and (before is None or call.ended < before)
-        ]
+    for (name, image), arrival, leaving in zip(posted.items(), arrivals, answers, strict=True):
+        arrived, answered = arrival.ended, leaving.began
+        digest = hashlib.sha256(image).hexdigest()
+        kept = f"images/{digest[:2]}/{digest[2:]}"
+        (named,) = where(calls, "rename.*", re.escape(kept), after=arrived, before=answered)
+        log = r"records\.db-wal>"
+        pages = where(calls, "write|pwrite64|pwritev", log, after=arrived, before=answered)
+        written = [page for page in pages if name in page.text]
+        assert written, "the record is written before the answer leaves"
+        assert where(calls, "fdatasync|fsync", log, after=written[-1].ended, before=answered), (
+            "the record is on the disk before the answer leaves"
+        )
+        assert named.ended < written[-1].began, "no record names an image that is not there yet"
+        if image is small:
+            assert sum(map(returned, before(pages, written[-1]))) > len(image), (
+                "the image's bytes are on the disk with the record"
+            )
+            continue
+        temporary = re.search(r"images/incoming/[^\"]+", named.text)
+        assert temporary is not None
+        assert where(calls, "fsync", re.escape(temporary[0]), after=arrived, before=named.began), (
+            "the image's bytes are on the disk before the image gets its name"
+        )
+        folder = rf"images/{digest[:2]}>"
+        (synced,) = where(calls, "fsync", folder, after=named.ended, before=answered)
+        assert synced.ended < written[-1].began, (
+            "the image's name is on the disk before its record is"
+        )
 
-    arrived = where("recvfrom|recvmsg", r"POST /v1/inspections")[0].ended
-    answered = where("write|writev|sendto|sendmsg", r"HTTP/1\.1 201")[0].began
 
-    digest = hashlib.sha256(image).hexdigest()
-    kept = f"images/{digest[:2]}/{digest[2:]}"
-    (named,) = where("rename.*", re.escape(kept), after=arrived, before=answered)
-    temporary = re.search(r"images/incoming/[^\"]+", named.text)
-    assert temporary is not None
-    assert where("fsync", re.escape(temporary[0]), after=arrived, before=named.began), (
-        "the image's bytes are on the disk before the image gets its name"
-    )
-    assert where("fsync", rf"images/{digest[:2]}>", after=named.ended, before=answered), (
-        "the image's name is on the disk before the answer leaves"
-    )
+def where(
+    calls: list[Call], name: str, pattern: str, *, after: int = -1, before: int | None = None
+) -> list[Call]:
+    """The calls of this name whose text shows the pattern, between two places."""
+    return [
+        call
+        for call in calls
+        if re.fullmatch(name, call.name)
+        and re.search(pattern, call.text)
+        and call.began > after
+        and (before is None or call.ended < before)
+    ]
 
-    log = r"records\.db-wal>"
-    written = where("write|pwrite64|pwritev", log, after=arrived, before=answered)
-    assert written, "the record is written before the answer leaves"
-    assert where("fdatasync|fsync", log, after=written[-1].ended, before=answered), (
-        "the record is on the disk before the answer leaves"
-    )
-    assert named.ended < written[-1].began, "no record names an image that is not there yet"
+
+def before(calls: list[Call], last: Call) -> list[Call]:
+    """Those up to one of them, and it."""
+    return [call for call in calls if call.ended <= last.ended]
+
+
+def returned(call: Call) -> int:
+    """How many bytes it wrote."""
+    found = re.search(r"\) += +(\d+)", call.text)
+    assert found is not None
+    return int(found[1])

@@ -18,6 +18,7 @@ from serving import (
     errors as serving_errors,
 )
 from serving import (
+    detector_schemas,
     feed_schemas,
     model_schemas,
     part_schemas,
@@ -181,6 +182,7 @@ def test_every_call_of_the_interface_is_documented(document: dict[str, Any]) -> 
         ("get", "/v1/events"),
         ("get", "/v1/trace/{trace_id}"),
         ("get", "/v1/models"),
+        ("get", "/v1/detectors"),
         ("get", "/livez"),
         ("get", "/healthz"),
         ("get", "/readyz"),
@@ -204,7 +206,10 @@ def test_every_call_says_what_it_answers_and_how_it_is_made(document: dict[str, 
 
 MODELS = [
     model
-    for module in (schemas, statement_schemas, part_schemas, feed_schemas, model_schemas)
+    for module in (
+        *(schemas, statement_schemas, part_schemas, feed_schemas, model_schemas),
+        detector_schemas,
+    )
     for model in vars(module).values()
     if isinstance(model, type)
     and issubclass(model, BaseModel)
@@ -254,7 +259,7 @@ def test_schemas_need_no_web_framework() -> None:
         "for name in ('fastapi', 'starlette', 'uvicorn', 'sqlalchemy'):\n"
         "    sys.modules[name] = None\n"
         "import serving.schemas, serving.part_schemas, serving.feed_schemas\n"
-        "import serving.statement_schemas, serving.model_schemas\n"
+        "import serving.statement_schemas, serving.model_schemas, serving.detector_schemas\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -30,6 +30,7 @@ content_type_overrides:
   image/png: application/octet-stream
   image/tiff: application/octet-stream
   image/jpeg: application/octet-stream
+  application/dicom: application/octet-stream
 """
 AT = datetime(2026, 11, 21, 10, tzinfo=UTC)
 

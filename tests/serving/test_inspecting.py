@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from tests.dicom_files import dicom
 from tests.live_server import Live, serial
 from tests.spot_model import part_image, part_png
 
@@ -21,6 +22,7 @@ FIELDS = {
     *("cavity", "capture_id", "attempt", "reason", "disposition", "probability", "novelty"),
     *("findings", "reasons", "model", "recipe", "image_sha256", "captured_at", "received_at"),
     *("timings_ms", "links", "view_set", "view", "views", "engine", "holds"),
+    *("acquisition", "detector", "allowed"),
 }
 
 
@@ -157,6 +159,35 @@ def test_sixteen_bits_are_judged_as_sixteen_bits(live: Live) -> None:
         serial=serial(6),
     )
     assert made(answer)["disposition"] == "fail"
+
+
+def test_a_detectors_file_is_judged_and_what_it_says_is_told(live: Live) -> None:
+    pixels = part_image("bad").astype(np.uint16) * 257
+    told: dict[str, Any] = {"SpecificCharacterSet": "ISO_IR 192", "ComponentManufacturer": "Süd"}
+    data = dicom(pixels, KVP="120", PatientID=serial(7), **told)
+    inspection = made(
+        live.post(
+            data,
+            content_type="application/dicom",
+            product="KN-16",
+            capture_id="radiograph",
+            serial="",
+        )
+    )
+    assert (inspection["disposition"], inspection["serial"]) == ("fail", serial(7))
+    said = inspection["acquisition"]
+    assert (said["kv"], said["serial"]) == (120.0, serial(7))
+    assert said["tags"] == {"ComponentManufacturer": "Süd"}
+    image = live.http.get(inspection["links"]["image"])
+    assert (image.headers["Content-Type"], image.content) == ("application/dicom", data)
+    assert live.http.get(inspection["links"]["heatmap"]).status_code == 200
+    form = live.http.post(
+        "/v1/inspections",
+        data={"station": "xray-1", "product": "KN-16", "capture_id": "radiograph"},
+        files={"image": ("part.dcm", data, "application/dicom")},
+        headers={"Idempotency-Key": "key-radiograph"},
+    )
+    assert (form.status_code, form.json()["id"]) == (200, inspection["id"])
 
 
 def test_the_heatmap_is_a_picture_and_the_raw_map_is_the_evidence(live: Live) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from inspection.cli import main
 from inspection.pipeline import Line
 from inspection.stores.keys import AccessKeys
 from inspection.stores.places import records_url
@@ -61,8 +63,16 @@ def test_inspections_are_counted_once_by_what_became_of_them(served: Live) -> No
             disposition=disposition,
         )
         assert counted == sum(answer["disposition"] == disposition for answer in answers)
-    for stage in ("decode", "prepare", "infer", "store"):
-        assert value(samples, "inspection_stage_duration_seconds_count", stage=stage) == 3
+    for stage in ("decode", "prepare", "infer", "store", "total"):
+        name = "inspection_stage_duration_seconds_count"
+        counted = [
+            value(samples, name, stage=stage, disposition=each)
+            for each in ("pass", "fail", "review")
+        ]
+        assert counted == [
+            sum(answer["disposition"] == each for answer in answers)
+            for each in ("pass", "fail", "review")
+        ]
     posts = {"route": "/v1/inspections"}
     assert value(samples, "inspection_request_duration_seconds_count", status="201", **posts) == 3
     assert value(samples, "inspection_request_duration_seconds_count", status="200", **posts) == 1
@@ -84,7 +94,8 @@ def test_refusals_are_counted_by_code(served: Live) -> None:
 
 
 def test_the_state_of_models_queue_and_disk(served: Live) -> None:
-    before = value(scrape(served), "inspection_batch_size_count")
+    engine = {"engine": "KN-42"}
+    before = value(scrape(served), "inspection_batch_size_count", **engine)
     served.post(GOOD)
     samples = scrape(served)
     model = served.http.get("/v1/models").json()["items"][0]["model"]
@@ -98,7 +109,24 @@ def test_the_state_of_models_queue_and_disk(served: Live) -> None:
     assert ("inspection_queue_depth", ()) in samples
     assert value(samples, "inspection_records_bytes", store="records") > 0
     assert value(samples, "inspection_disk_free_bytes", store="records") > 0
-    assert value(samples, "inspection_batch_size_count") == before + 1
+    assert value(samples, "inspection_disk_free_bytes", store="images") > 0
+    assert value(samples, "inspection_batch_size_count", **engine) == before + 1
+    assert value(samples, "inspection_engine_queue_depth", **engine) == 0
+    assert ("inspection_engine_queue_depth", (("engine", "KN-42"),)) in samples
+    for check in ("records", "disk", "images", "promotions"):
+        assert value(samples, "inspection_check_ok", check=check) == 1
+    assert value(samples, "process_resident_memory_bytes") > 10_000_000
+    assert any(name == "inspection_build_info" for name, _ in samples)
+
+
+def test_the_time_of_the_last_backup_is_told(served: Live) -> None:
+    name = "inspection_last_backup_timestamp_seconds"
+    assert not any(found == name for found, _ in scrape(served))
+    served.post(GOOD)
+    folder, data = served.folder / "copy", served.server.settings.data_dir
+    began = time.time()
+    assert main(["backup", str(folder), "--data-dir", str(data)]) == 0
+    assert value(scrape(served), name) >= began - 1
 
 
 def test_no_serial_no_trace_id_and_no_flood_of_stations(served: Live) -> None:

@@ -1,0 +1,205 @@
+"""POST /v1/inspections, from its headers to its answer.
+
+    headers -> who? -> can it be kept? -> Gate -> fields, body -> InFlightGuard
+            -> a worker thread: sent before? -> inspect_part -> holds -> JSON
+            -> 201, or 200 with the stored answer
+
+`Door` is plain ASGI in front of the framework, because matching routes and solving dependencies
+took as long as all the rest of the server's own work; the route in `routes/inspections.py` has the
+call's place in the document. A request changes threads twice, to a worker and back; what waits for
+the engine and for the record writer waits on that worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from inspection.errors import ConfigurationError, InspectionError
+from inspection.lives import holds_of
+from inspection.pipeline import inspect_part
+from serving.admission import admit
+from serving.auth import allow
+from serving.errors import BodyTooSlow
+from serving.gate import deadline_of
+from serving.schemas import Inspection
+from serving.state import server_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from inspection.record import InspectionRecord
+    from serving.admission import Arrival
+    from serving.auth import Principal
+    from serving.gate import Entry
+    from serving.state import Server
+
+PATH: Final = "/v1/inspections"
+LOOK_AFTER_S: Final = 0.05
+"""Whether a caller is still there is watched from then on: most have their answer by then."""
+
+_poster = allow("post")
+
+
+class Door:
+    """ASGI middleware that answers POST /v1/inspections; everything else goes on to `app`.
+
+    Args:
+        app: the framework's.
+        route: of the call, for figures and refusals.
+    """
+
+    def __init__(self, app: ASGIApp, route: object) -> None:
+        self._app = app
+        self._route = route
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or scope["path"] != PATH or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        scope["route"] = self._route
+        request = Request(scope, receive)
+        try:
+            response = await answer(request)
+        except InspectionError as error:
+            response = await request.app.exception_handlers[InspectionError](request, error)
+        except HTTPException as error:
+            response = await request.app.exception_handlers[HTTPException](request, error)
+        await response(scope, receive, send)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Done:
+    """What a worker made of an arrival: the record, and its wire form."""
+
+    record: InspectionRecord
+    replayed: bool
+    body: bytes
+
+
+async def answer(request: Request) -> Response:
+    """The answer to a posted image, once image and record are durable.
+
+    Raises:
+        InspectionError: it is refused, or could not be judged or recorded; nothing is on record.
+    """
+    server = server_of(request)
+    poster = await _poster(request)
+    server.keeping.require()
+    entry = server.gate.enter(deadline_of(request, server.settings.server.deadline_s))
+    try:
+        arrival = await in_time(admit(request, server), server.settings.server.body_s)
+        arrived = time.perf_counter()
+        poster.check_place(product=arrival.request.product, station=arrival.request.station)
+        entry.arrived()
+        done = await _worked_on(server, arrival, poster, entry, request)
+    finally:
+        entry.leave()
+    record = done.record
+    if not done.replayed and record.view is None:  # of several views, their sum is counted
+        server.metrics.inspected(record, total_s=time.perf_counter() - arrived)
+    request.state.noted = {
+        "trace_id": record.trace_id,
+        "station": record.station,
+        "product": record.product,
+        "disposition": record.disposition,
+        "replayed": done.replayed,
+        "timings_ms": record.timings_ms,
+    }
+    headers = {"Location": f"{PATH}/{record.id}"}
+    if done.replayed:
+        headers["Idempotent-Replayed"] = "true"
+    return Response(done.body, 200 if done.replayed else 201, headers, "application/json")
+
+
+async def in_time(reading: Awaitable[Arrival], limit_s: float) -> Arrival:
+    """What was read of a body, within its time.
+
+    Raises:
+        BodyTooSlow: it had not come whole by then.
+    """
+    try:
+        async with asyncio.timeout(limit_s):
+            return await reading
+    except TimeoutError as error:
+        raise BodyTooSlow(f"the body did not come within {limit_s:g} s") from error
+
+
+async def _worked_on(
+    server: Server, arrival: Arrival, poster: Principal, entry: Entry, posted: Request
+) -> _Done:
+    """What a worker thread makes of an arrival. What it has begun it finishes."""
+    held = server.in_flight.hold(arrival.request)
+    try:
+        future = server.workers.submit(_work, server, arrival, poster, entry)
+    except RuntimeError as error:
+        held.release()
+        raise ConfigurationError(
+            "the server is stopping", remedy="Send it again in a moment."
+        ) from error
+    # The names go back when the thread is done, which a cancelled request does not wait for.
+    future.add_done_callback(lambda _: held.release())
+    done = asyncio.wrap_future(future)
+    watching: list[asyncio.Task[None]] = []
+
+    def watch() -> None:
+        watching.append(asyncio.create_task(_when_gone(posted, entry)))
+
+    later = asyncio.get_running_loop().call_later(LOOK_AFTER_S, watch)
+    try:
+        return await done
+    finally:
+        entry.caller_gone()  # a stopping server cancels this; what has not begun is not begun then
+        later.cancel()
+        for each in watching:
+            each.cancel()
+
+
+async def _when_gone(posted: Request, entry: Entry) -> None:
+    """Tell an entry when its caller has hung up. What has begun is finished all the same: a record
+    may be promised already.
+    """
+    while (await posted.receive())["type"] != "http.disconnect":
+        pass
+    entry.caller_gone()
+
+
+def _work(server: Server, arrival: Arrival, poster: Principal, entry: Entry) -> _Done:
+    """On a worker thread: the record of an arrival, made now or before, as it is sent."""
+    entry.begin()
+    request = arrival.request
+    image_sha256 = hashlib.sha256(arrival.data).hexdigest()
+    record = server.records.replay(
+        request.station,
+        request.idempotency_key,
+        request.capture_id,
+        request.digest(image_sha256),
+    )
+    replayed = record is not None  # an answer once given stands, whatever became of the product
+    if record is None:
+        if request.view_set is not None:  # a set is filled and closed by whoever opened it
+            poster.check_own(server.records.view_set(request.view_set).opened.by)
+        with server.lines.use(request.product) as line:
+            record = inspect_part(
+                arrival.data,
+                request,
+                line,
+                declared=arrival.declared,
+                sha256=image_sha256,
+                received_at=arrival.received_at,
+                principal=poster.key,
+            )
+    wire = Inspection.with_holds(record, holds_of(server.records, [record])[record.id])
+    return _Done(
+        record=record, replayed=replayed, body=wire.model_dump_json(by_alias=True).encode()
+    )
