@@ -104,4 +104,3 @@ def overlay_png(
     if not done:
         raise RecordError("the overlay could not be encoded")
     return bytes(data)
-

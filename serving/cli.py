@@ -85,9 +85,7 @@ def serve(
 @click.command()
 @click.option("--once", is_flag=True, help="Stop at the end instead of serving until Ctrl-C.")
 @click.option("--castings", is_flag=True, help="On simulated radiographs of castings instead.")
-@click.option(
-    "--parts", type=click.IntRange(360), help="With --castings: how many. [default: 480]"
-)
+@click.option("--parts", type=click.IntRange(360), help="With --castings: how many. [default: 480]")
 def demo(*, once: bool, castings: bool, parts: int | None) -> None:
     """Train, serve, inspect and show, on real images."""
     import sys

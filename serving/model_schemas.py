@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from inspection.package import is_model_name
+from inspection.promotions import LONGEST
 from inspection.serials import Check as SerialCheck
 from serving import examples
 from serving.wire import Name, Words
@@ -118,7 +119,7 @@ class PromotionFields(_Wire):
 
     model: Annotated[Name, AfterValidator(_model_name)]
     version: int = Field(ge=1, lt=2**53)
-    reason: Words = Field(max_length=1000, description="why, in the person's words")
+    reason: Annotated[Words, Field(max_length=LONGEST, description="why, in the person's words")]
 
 
 class ServedProduct(_Wire):

@@ -12,8 +12,12 @@
  * the request's number as eight digits, or, where `from` is not NUMBER, the CRC-32 of the bytes from
  * there up to the patch, the last eight of them being the number: so every image is another one.
  *
- * OUT gets one record a request. Prints seconds of CPU, user and system, and how many connections
- * had to be made. The first answer of each status goes to stderr. Linux only.
+ * Connections are made when they are needed and kept. A server may hang up on one that is idle just
+ * when a request leaves; like a station with its key, this client then sends it once more.
+ *
+ * OUT gets one record a request. Prints seconds of CPU, user and system, how many connections were
+ * made and how many requests were sent again. The first answer of each status goes to stderr.
+ * Linux only.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -43,7 +47,7 @@ typedef struct { uint32_t length, patches; Patch patch[MOST_PATCHES]; char *byte
 typedef struct { double due, sent, answered; int32_t status; uint32_t number; } Record;
 
 typedef struct {
-    int fd, busy, sending, answered;
+    int fd, busy, sending, answered, used, again;
     struct iovec piece[2 * MOST_PATCHES + 1];
     int pieces, next;
     char patched[MOST_PATCHES][DIGITS];
@@ -55,7 +59,7 @@ typedef struct {
 static Message *messages;
 static uint32_t count, number;
 static struct sockaddr_in address;
-static int events, connects, free_count;
+static int events, connects, repeats, free_count;
 static Connection **free_ones;
 static FILE *out;
 static char seen[1000];
@@ -101,6 +105,7 @@ static void open_connection(Connection *c) {
     struct epoll_event want = {.events = EPOLLIN, .data.ptr = c};
     if (epoll_ctl(events, EPOLL_CTL_ADD, c->fd, &want)) die("epoll");
     connects++;
+    c->used = 0;
 }
 
 static void watch(Connection *c, uint32_t what) {
@@ -110,15 +115,19 @@ static void watch(Connection *c, uint32_t what) {
 
 static void finish(Connection *c) {
     fwrite(&c->record, sizeof c->record, 1, out);
-    c->busy = 0;
+    c->busy = 0, c->used = 1;
     free_ones[free_count++] = c;
 }
 
+static void start(Connection *c);
+
 /* The server closed, or the line broke: an answer that came before that counts. */
 static void reconnect(Connection *c) {
+    int repeat = c->busy && !c->answered && !c->got && c->used && !c->again;
     close(c->fd);
     open_connection(c);
     if (!c->busy) return;
+    if (repeat) { c->again = 1, repeats++; start(c); return; }
     if (!c->answered) c->record.status = NO_ANSWER, c->record.answered = now();
     c->sending = 0;
     finish(c);
@@ -139,10 +148,10 @@ static int push(Connection *c) { /* 0 when the connection is gone */
     return 1;
 }
 
-static void post(Connection *c, double due) {
-    Message *m = &messages[number % count];
+static void start(Connection *c) {
+    Message *m = &messages[c->record.number % count];
     char digits[DIGITS + 1];
-    snprintf(digits, sizeof digits, "%08u", number % 100000000u);
+    snprintf(digits, sizeof digits, "%08u", c->record.number % 100000000u);
     uint32_t from = 0;
     c->pieces = c->next = 0;
     for (uint32_t i = 0; i < m->patches; i++) {
@@ -160,9 +169,14 @@ static void post(Connection *c, double due) {
     }
     c->piece[c->pieces++] = (struct iovec){m->bytes + from, m->length - from};
     c->busy = c->sending = 1, c->answered = 0, c->got = 0;
-    c->record = (Record){.due = due, .sent = now(), .number = number++};
     if (!push(c)) reconnect(c);
     else if (c->sending) watch(c, EPOLLIN | EPOLLOUT);
+}
+
+static void post(Connection *c, double due) {
+    c->again = 0;
+    c->record = (Record){.due = due, .sent = now(), .number = number++};
+    start(c);
 }
 
 /* Reads what is there. 0 when the connection is gone, or has to go. */
@@ -203,7 +217,7 @@ int main(int argc, char **argv) {
     events = epoll_create1(0);
     Connection *all = calloc((size_t)connections, sizeof *all);
     free_ones = calloc((size_t)connections, sizeof *free_ones);
-    for (int i = 0; i < connections; i++) open_connection(free_ones[free_count++] = &all[i]);
+    int opened = 0;
 
     int timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
     struct epoll_event ticks = {.events = EPOLLIN, .data.ptr = NULL};
@@ -212,15 +226,16 @@ int main(int argc, char **argv) {
     uint64_t posted = 0;
     for (;;) {
         double t = now();
-        while (free_count && (rate > 0 ? start + (double)posted / rate <= t && posted < rate * seconds : t < end)) {
+        while ((free_count || opened < connections) && (rate > 0 ? start + (double)posted / rate <= t && posted < rate * seconds : t < end)) {
             double due = rate > 0 ? start + (double)posted / rate : t;
             posted++;
+            if (!free_count) open_connection(free_ones[free_count++] = &all[opened++]);
             post(free_ones[--free_count], due);
             t = now();
         }
         int over = rate > 0 ? posted >= rate * seconds : t >= end;
-        if ((over && free_count == connections) || t > end + GRACE_S) break;
-        double next = over ? end + GRACE_S : rate > 0 && free_count ? start + (double)posted / rate : end;
+        if ((over && free_count == opened) || t > end + GRACE_S) break;
+        double next = over ? end + GRACE_S : rate > 0 && (free_count || opened < connections) ? start + (double)posted / rate : end;
         if (next < t) next = t + (over ? 0.1 : 1e-5);
         struct itimerspec at = {.it_value = {(time_t)next, (long)(1e9 * (next - (double)(time_t)next)) + 1}};
         timerfd_settime(timer, TFD_TIMER_ABSTIME, &at, NULL);
@@ -240,12 +255,12 @@ int main(int argc, char **argv) {
         }
     }
     double last = now();
-    for (int i = 0; i < connections; i++)
+    for (int i = 0; i < opened; i++)
         if (all[i].busy) all[i].record.status = NO_ANSWER, all[i].record.answered = last, finish(&all[i]);
     fclose(out);
     struct rusage used;
     getrusage(RUSAGE_SELF, &used);
-    printf("%.6f %d\n", (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
-           1e-6 * (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec), connects);
+    printf("%.6f %d %d\n", (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
+           1e-6 * (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec), connects, repeats);
     return 0;
 }

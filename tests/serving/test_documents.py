@@ -15,9 +15,6 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from inspection import errors
 from serving import (
-    errors as serving_errors,
-)
-from serving import (
     detector_schemas,
     feed_schemas,
     model_schemas,
@@ -25,6 +22,9 @@ from serving import (
     problems,
     schemas,
     statement_schemas,
+)
+from serving import (
+    errors as serving_errors,
 )
 from serving.calling import error_of
 from tests.live_server import Live
