@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 SMOOTHING: Final = 0.1
 """Weight of the newest time in the moving average; the last twenty or so matter."""
 
+ENOUGH: Final = 3
+"""Of so many answers the quickest is believed, and before them nobody is refused for what they
+took: the first ones may stall."""
+
 HEADER: Final = "X-Deadline-Ms"
 LONGEST_MS: Final = 600_000
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([^\s,;\"]+)\"?\s*(?=$|[,;])", re.IGNORECASE)
@@ -109,6 +113,7 @@ class Gate:
         self._inside = 0
         self._arrived = 0
         self._per_answer_s: float | None = None
+        self._timed = 0
         self._since = 0.0
         self._lock = threading.Lock()
 
@@ -135,7 +140,8 @@ class Gate:
         with self._lock:
             wait_s = (self._inside + 1) * (self._per_answer_s or 0.0)
             # Where the server has nothing to do, it is tried, and measured anew.
-            late_s = now + wait_s - deadline if self._arrived else 0.0
+            known = self._arrived and self._timed >= ENOUGH
+            late_s = now + wait_s - deadline if known else 0.0
             if self._inside >= self._longest or late_s > 0:
                 raise Overloaded(
                     f"{self._inside} requests wait, and an answer would take {wait_s:.1f} s",
@@ -159,5 +165,9 @@ class Gate:
                 # Since the answer before, or since there was work again: with several at once this
                 # is the time between two answers, which is what one more in the queue costs.
                 spent, self._since = now - self._since, now
-                known = self._per_answer_s
-                self._per_answer_s = spent if known is None else known + SMOOTHING * (spent - known)
+                self._timed += 1
+                known = spent if self._per_answer_s is None else self._per_answer_s
+                few = self._timed <= ENOUGH
+                self._per_answer_s = (
+                    min(known, spent) if few else known + SMOOTHING * (spent - known)
+                )

@@ -34,7 +34,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 HERE: Final = Path(__file__).resolve().parent
 SIZE_PX: Final = 224
 CELLS: Final = 240
-START_S: Final = 120.0
+START_S: Final = 300.0
 _Found = TypeVar("_Found")
 TICK: Final = os.sysconf("SC_CLK_TCK")
 

@@ -1,6 +1,6 @@
 """`inspection backup`, `restore` and `fsck`: keeping the records through the loss of a disk.
 
-backup [FOLDER]   records and images into a folder; the next one there brings only what is new
+backup [FOLDER]   records, images and calibrations into a folder; the next brings only what is new
 restore FOLDER    a backup into an empty place, SQLite or PostgreSQL
 fsck              what is missing, extra or damaged
 """
@@ -21,7 +21,7 @@ from inspection.stores.audit import note_act
 from inspection.stores.backup import make_backup
 from inspection.stores.files import FileImageStore
 from inspection.stores.fsck import check_store
-from inspection.stores.places import last_backup
+from inspection.stores.places import detectors_dir, last_backup
 from inspection.stores.restore import check_backup
 from inspection.stores.restore import restore as restore_backup
 
@@ -46,7 +46,7 @@ _folder = click.Path(path_type=Path, file_okay=False)
 @output_format
 @click.pass_context
 def backup(ctx: click.Context, folder: Path | None, place: Place, form: str) -> None:
-    """Back up records, images and access keys to FOLDER; the server may go on.
+    """Back up records, images, calibrations and access keys to FOLDER; the server may go on.
 
     FOLDER is DATA_DIR/backups/whole unless it is named. What it holds of these records stays and
     only what is new is added. Exit status 1 when the store lacks files that its records name.
@@ -54,7 +54,11 @@ def backup(ctx: click.Context, folder: Path | None, place: Place, form: str) -> 
     place.require(records=True)
     target = folder or place.backups / "whole"
     images = FileImageStore(place.images, read_only=True)
-    made = make_backup(place.url, images, target, progress=_progress("files"))
+    made = make_backup(
+        *(place.url, images, target),
+        detectors=detectors_dir(place.data_dir),
+        progress=_progress("files"),
+    )
     if not made.problems:
         with contextlib.suppress(OSError):  # the figure stays old then, and so does its alarm
             last_backup(place.data_dir).touch()

@@ -3,7 +3,8 @@
     lock the folder -> snapshot of all rows (`portable.py`) -> its tree recomputed
       -> is it the continuation of the backup that the folder holds?
       -> images that the folder lacks: read, compared with their digest, linked or copied
-      -> list of files -> manifest.json by rename: from here the new backup counts
+      -> the stations' calibrations and checks likewise (`detector_files.py`)
+      -> lists of files -> manifest.json by rename: from here the new backup counts
       -> what only the backup before needed goes
 
 The server may go on. An image is durable before its record is, so every image that the snapshot
@@ -23,6 +24,13 @@ from sqlalchemy import select
 
 from inspection.errors import InputError, NotFound, RecordError, RecordsDamaged
 from inspection.stores.database import database_at, open_engine, translated
+from inspection.stores.detector_files import (
+    DETECTORS,
+    bring_detectors,
+    clear_detectors,
+    read_names,
+    write_names,
+)
 from inspection.stores.files import FileImageStore, sync_folder
 from inspection.stores.manifest import (
     IMAGES,
@@ -75,7 +83,12 @@ class Backup:
 
 
 def make_backup(
-    url: str, images: FileImageStore, folder: Path, *, progress: Progress | None = None
+    url: str,
+    images: FileImageStore,
+    folder: Path,
+    *,
+    detectors: Path | None = None,
+    progress: Progress | None = None,
 ) -> Backup:
     """Back the records at `url` and their images up to `folder`, which may hold a backup of them.
 
@@ -83,6 +96,7 @@ def make_backup(
         url: of the database.
         images: the files; opened to read only will do.
         folder: made when it is missing; no other backup or restore uses it meanwhile.
+        detectors: where the stations' calibrations and checks lie, if anywhere.
         progress: called with files done and files in all.
 
     Raises:
@@ -95,7 +109,7 @@ def make_backup(
     require_current(url)
     with disk_answers("the backup could not be made"), _locked(folder):
         before = _backup_before(folder)
-        making = _Making(url, images, folder, before, progress)
+        making = _Making(url, images, folder, before, detectors, progress)
         try:
             return making.run()
         except BaseException:
@@ -112,6 +126,7 @@ class _Making:
         images: FileImageStore,
         folder: Path,
         before: Manifest | None,
+        detectors: Path | None,
         progress: Progress | None,
     ) -> None:
         self._url = url
@@ -119,6 +134,7 @@ class _Making:
         self._folder = folder
         self._kept = FileImageStore(folder / IMAGES)
         self._before = before
+        self._detectors = detectors
         self._progress = progress
         self._touched: set[Path] = set()
         self._unfinished: list[Path] = []
@@ -143,6 +159,8 @@ class _Making:
             )
         for touched in sorted(self._touched):
             sync_folder(touched)
+        names, wrong = self._bring_detectors()
+        problems += wrong
         manifest = Manifest(
             format="inspection-backup-1",
             made_at=made_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -155,11 +173,13 @@ class _Making:
             images=len(here),
             image_bytes=self._bytes,
             missing=tuple(digest.hex() for digest in missing),
+            detectors=write_names(self._new(f"detectors-{stem}.sha256"), names) if names else None,
         )
         removable = list(self._only_before(contents))
         write_manifest(self._folder, manifest)
         self._unfinished.clear()
         self._clear(manifest, removable)
+        clear_detectors(self._folder, names)
         return Backup(
             folder=self._folder,
             manifest=manifest,
@@ -221,6 +241,16 @@ class _Making:
         self._brought += 1
         return None
 
+    def _bring_detectors(self) -> tuple[dict[str, str], list[str]]:
+        """What the backup has of the stations, by name, and what is wrong with it."""
+        list_before = self._before.detectors if self._before is not None else None
+        before = {} if list_before is None else read_names(self._folder / list_before.name)
+        if self._detectors is None:
+            return before, []
+        names, brought, problems = bring_detectors(self._detectors, self._folder, before)
+        self._brought += brought
+        return names, problems
+
     def _erased_since(self, size: int, missing: list[bytes]) -> bool:
         """Whether retention took one of these files after the snapshot."""
         if not missing:
@@ -249,8 +279,9 @@ class _Making:
 
     def _clear(self, manifest: Manifest, removable: list[str]) -> None:
         """Take away what the new manifest does not need; nothing depends on this any more."""
-        needed = (manifest.records.name, manifest.files.name)
-        for pattern in ("records-*", "files-*"):
+        lists = (manifest.records, manifest.files, manifest.detectors)
+        needed = {each.name for each in lists if each is not None}
+        for pattern in ("records-*", "files-*", "detectors-*"):
             for path in self._folder.glob(pattern):
                 if path.name not in needed:
                     path.unlink()
@@ -261,12 +292,12 @@ class _Making:
 def _backup_before(folder: Path) -> Manifest | None:
     before = read_manifest(folder)
     if before is None:
-        ours = {IMAGES}
+        ours = {IMAGES, DETECTORS}
         strange = [
             path.name
             for path in sorted(folder.iterdir())
             if path.name not in ours
-            and not path.name.startswith(("records-", "files-", "manifest"))
+            and not path.name.startswith(("records-", "files-", "detectors-", "manifest"))
         ]
         if strange:
             raise InputError(

@@ -1,8 +1,9 @@
-"""What a backup says of itself: `manifest.json`, written last, and the list of its files.
+"""What a backup says of itself: `manifest.json`, written last, and the lists of its files.
 
-    manifest.json          tree head, and SHA-256 of the two files that it names
+    manifest.json          tree head, and SHA-256 of the files that it names
       records-STAMP.db     every row, as a record store of SQLite
       files-STAMP.sha256   SHA-256 and path of every image: `sha256sum -c` reads it, too
+      detectors-STAMP.sha256   likewise, of the stations' calibrations and checks, where there are any
 
 A folder without manifest is no backup: one that was interrupted has none, or the one before.
 """
@@ -57,6 +58,7 @@ class Manifest:
         records, files: the two files beside the manifest.
         images, image_bytes: how many files the list names, and their length in all.
         missing: digests that the records name, but the store did not have when it was backed up.
+        detectors: the list of calibrations and checks; None where there are none.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
@@ -72,6 +74,7 @@ class Manifest:
     images: int
     image_bytes: int
     missing: tuple[str, ...]
+    detectors: Listed | None = None
 
     def __post_init__(self) -> None:
         digests = (self.tree_root, *self.missing)
@@ -134,8 +137,11 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         OSError: the disk refuses; the folder holds the backup that it held.
     """
     part = folder / f"{NAME}.part"
+    said = asdict(manifest)
+    if manifest.detectors is None:
+        del said["detectors"]  # so that the release before reads it too
     with part.open("w", encoding="utf-8") as file:
-        json.dump(asdict(manifest), file, indent=2)
+        json.dump(said, file, indent=2)
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())

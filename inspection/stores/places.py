@@ -23,6 +23,11 @@ def images_dir(data_dir: Path) -> Path:
     return data_dir / "images"
 
 
+def detectors_dir(data_dir: Path) -> Path:
+    """The folder of the stations' calibrations and checks."""
+    return data_dir / "detectors"
+
+
 def backups_dir(data_dir: Path) -> Path:
     """Where `inspection db upgrade` leaves a copy of the records as they were."""
     return data_dir / "backups"

@@ -1,9 +1,10 @@
 """Restoring a backup: to SQLite or PostgreSQL, whichever it came from.
 
-    check_backup    manifest -> both files' digests -> every image's digest -> the tree recomputed
+    check_backup    manifest -> its files' digests -> the tree recomputed -> every image's digest
+                      -> every calibration's, and what else there is of the stations
     restore         checked wholly -> target empty? -> marker
                       -> records staged beside the target, brought to this release
-                      -> images linked or copied -> records in place: a rename, or one transaction
+                      -> images, then calibrations and checks, linked or copied -> records in place: a rename, or one transaction
                       -> verify_store with the backup's tree head -> marker gone
 
 Nothing of the target is touched before the backup has proven itself. A restore that is interrupted
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from inspection.errors import ConfigurationError, InputError, NotFound, RecordsDamaged
 from inspection.stores.database import database_at
+from inspection.stores.detector_files import check_detectors, place_detectors, read_names
 from inspection.stores.files import FileImageStore, sync_folder
 from inspection.stores.manifest import (
     IMAGES,
@@ -30,7 +32,7 @@ from inspection.stores.manifest import (
     require_manifest,
 )
 from inspection.stores.migrate import schema_status, upgrade_tables
-from inspection.stores.places import images_dir
+from inspection.stores.places import detectors_dir, images_dir
 from inspection.stores.portable import examine_records, load_records
 from inspection.stores.schema import REVISION
 from inspection.stores.sqlite import Sqlite
@@ -101,7 +103,7 @@ def restore(
 
     Args:
         folder: of the backup.
-        data_dir: gets the images; made when it is missing.
+        data_dir: gets the images and the stations' calibrations; made when it is missing.
         url: gets the records: a SQLite file that is not there, or a database without tables.
         progress: called with files done and files in all, first of checking, then of restoring.
 
@@ -132,6 +134,9 @@ def restore(
         images = FileImageStore(images_dir(data_dir))
         if wanted:
             _bring_images(folder, images, manifest, progress)
+            if manifest.detectors is not None:
+                names = read_names(folder / manifest.detectors.name)
+                place_detectors(folder, names, detectors_dir(data_dir))
             _place_records(folder, data_dir, database, url)
         head = TreeHead(size=manifest.tree_size, root=manifest.tree_root)
         report = verify_store(url, images, outside=Outside(heads=(head,)))
@@ -142,7 +147,9 @@ def restore(
 
 def _check_files(folder: Path, manifest: Manifest, progress: Progress | None) -> list[str]:
     problems = []
-    for wanted in (manifest.records, manifest.files):
+    for wanted in (manifest.records, manifest.files, manifest.detectors):
+        if wanted is None:
+            continue
         try:
             if listed(folder / wanted.name) != wanted:
                 problems.append(f"{wanted.name} does not have the digest in the manifest")
@@ -171,6 +178,8 @@ def _check_files(folder: Path, manifest: Manifest, progress: Progress | None) ->
             progress(done, manifest.images)
     if here | known_missing != contents.files:
         problems.append("its list of files is not that of its records")
+    if manifest.detectors is not None:
+        problems += check_detectors(folder, read_names(folder / manifest.detectors.name))
     return problems
 
 
@@ -211,6 +220,12 @@ def _require_empty(data_dir: Path, database: Database, url: str, manifest: Manif
         raise InputError(
             f"{images.root} is not empty",
             remedy="Name another data folder, or move the images away.",
+        )
+    stations = detectors_dir(data_dir)
+    if manifest.detectors is not None and stations.is_dir() and any(stations.iterdir()):
+        raise InputError(
+            f"{stations} is not empty, and the backup has the stations' calibrations",
+            remedy="Name another data folder, or move the detectors away.",
         )
     return True
 

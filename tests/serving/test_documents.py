@@ -182,6 +182,8 @@ def test_every_call_of_the_interface_is_documented(document: dict[str, Any]) -> 
         ("get", "/v1/events"),
         ("get", "/v1/trace/{trace_id}"),
         ("get", "/v1/models"),
+        ("get", "/v1/models/{product}/promotions"),
+        ("post", "/v1/models/{product}/promotions"),
         ("get", "/v1/detectors"),
         ("get", "/livez"),
         ("get", "/healthz"),

@@ -17,7 +17,7 @@ from inspection.engines.openvino import OpenVinoEngine
 from serving.batching import BatchingEngine
 from serving.client import StationClient
 from serving.errors import DeadlinePassed, Overloaded
-from serving.gate import Gate
+from serving.gate import ENOUGH, Gate
 from serving.settings import Settings
 from tests.live_server import Live, running, serial, settings_in
 from tests.spot_model import part_png
@@ -126,6 +126,7 @@ def test_a_station_keeps_what_was_refused_and_gets_it_judged(slow: Site) -> None
         while slow.live.server.gate.inside < 1:
             time.sleep(0.01)
         slow.live.server.gate._per_answer_s = 100.0
+        slow.live.server.gate._timed = ENOUGH
         with StationClient(slow.live.address, sleep=sleep, first_wait_s=0.01) as station:
             judged = pool.submit(
                 station.inspect, GOOD, station="s", product="KN-42", capture_id="kept"
@@ -279,7 +280,7 @@ def test_what_others_do_to_the_line_is_not_taken_for_slow_work(beside: str) -> N
 
 def test_while_nothing_is_at_work_a_body_that_trickles_in_keeps_nobody_out() -> None:
     gate = Gate(longest_queue=10)
-    gate._per_answer_s = 100.0  # as an engine that hung leaves it
+    gate._per_answer_s, gate._timed = 100.0, ENOUGH  # as an engine that hung leaves it
     slow = gate.enter(time.monotonic() + 10)
     quick = gate.enter(time.monotonic() + 10)
     quick.arrived()
@@ -288,3 +289,19 @@ def test_while_nothing_is_at_work_a_body_that_trickles_in_keeps_nobody_out() -> 
     slow.leave()
     quick.leave()
     assert gate.inside == 0
+
+
+def test_one_answer_that_stalled_keeps_nobody_out() -> None:
+    gate = Gate(longest_queue=100)
+    stalled = gate.enter(time.monotonic() + 10)
+    stalled.arrived()
+    stalled.begin()
+    time.sleep(0.2)
+    stalled.leave()
+    waiting = [gate.enter(time.monotonic() + 1) for _ in range(20)]  # 21 times 0.2 s is 4 s
+    for each in waiting:
+        each.arrived()
+        each.begin()
+        each.leave()
+    assert gate.per_answer_s is not None
+    assert gate.per_answer_s < 0.05

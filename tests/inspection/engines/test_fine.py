@@ -184,7 +184,7 @@ def test_thickness_changes_no_contrast_and_a_ramp_none_at_all() -> None:
             )[:, None]
         )[:, blob]
     assert thin.max() == pytest.approx(float(thick.max()), rel=1e-3)
-    assert np.unravel_index(int(thin.argmax()), thin.shape) == (15, 15)
+    assert divmod(int(thin.argmax()), thin.shape[1]) == (15, 15)
     assert ramp[4:-4, 4:-4].abs().max() < 0.02 * thin.max()
 
 
