@@ -16,6 +16,8 @@ PYTHON ?=
 # Options for the demo and the tests: `make demo DEMO_ARGS=--once`, `make test TEST_ARGS="-k serial"`.
 DEMO_ARGS ?=
 TEST_ARGS ?=
+# Files of tests side by side, as many as there are cores, four at most.
+PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile
 BENCH_ARGS ?= --short
 
 # What `make bundle` makes: server, server-gpu or trainer, for this Python and machine or another:
@@ -55,10 +57,10 @@ demo: $(READY)
 	@$(BIN)/inspection demo $(DEMO_ARGS)
 
 test: $(READY)
-	@$(BIN)/python -m pytest $(TEST_ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) $(TEST_ARGS)
 
 check: lint
-	@$(BIN)/python -m pytest $(TEST_ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) $(TEST_ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -4,7 +4,8 @@
                          unlike the reference view in one place: no pass
     each class at or above its pass limit:
       evidence -> strongest spot -> what lies there, at full resolution -> Indications, in zones
-        -> that evidence laid aside, the rest pooled again -> below the pass limit? else next spot
+        -> the evidence around them laid aside, the rest pooled again
+        -> below the pass limit? else next spot
       all allowed, the rest below the pass limit -> the class is in nobody's way: Verdict.allowed
       one breaks a rule, or something was not measured -> the operating point's word holds,
         and the reasons name the rule
@@ -25,9 +26,10 @@ import numpy as np
 from inspection.errors import Unjudgeable
 from inspection.recipe import Region
 from inspection.verdict import Disposition, Finding, Reason
+from inspection.zones.gaps import distances
 from inspection.zones.registration import register
 from inspection.zones.rules import locate, rulings, size_in_words
-from inspection.zones.sizing import Window, difference, indications
+from inspection.zones.sizing import Window, difference, feret_px, indications
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,8 +43,11 @@ if TYPE_CHECKING:
     from inspection.zones.registration import ReferenceView
     from inspection.zones.rules import Located, Ruling
 
+    Mask = NDArray[np.bool_]
+
 MOST_SPOTS: Final = 32
-"""Spots of one class that are looked into; a class with more of them stands."""
+MOST_FOUND: Final = 64
+"""Of one class: spots that are looked into, and indications; a class with more of them stands."""
 
 ROUNDING: Final = 0.01
 """By how much a score may lie outside its own map: arithmetic of 8 bits of mantissa."""
@@ -131,13 +136,9 @@ def place(
 
 def misplaced(verdict: Verdict, error: Unjudgeable) -> Verdict:
     """The verdict on an image that is not aligned: review, with what the network found."""
-    reason = Reason(code=error.reason, detail=str(error))
-    return replace(
-        verdict,
-        disposition="review",
-        probability=dict(verdict.probability),
-        reasons=(reason, *verdict.reasons),
-    )
+    reasons = (Reason(code=error.reason, detail=str(error)), *verdict.reasons)
+    probability = dict(verdict.probability)
+    return replace(verdict, disposition="review", probability=probability, reasons=reasons)
 
 
 def accept(
@@ -253,21 +254,22 @@ def _search(
     local = calibration.local(prediction.evidence)[k]
     aside = np.zeros(evidence.shape, dtype=np.bool_)
     for _ in range(MOST_SPOTS):
-        if search.left < limit:
+        if search.left < limit or len(search.found) >= MOST_FOUND:
             return search
         rest = np.where(aside, -1.0, local)
         spot = _spot(rest, limit)
         found = _measure(spot, aside, placed)
-        if not found:
-            search.unmeasured.append(_region_of(spot, placed))
-            return search
         search.found += found
-        aside |= spot
+        explained = spot & _around(found, spot.shape, placed)
+        if not explained[np.unravel_index(int(np.argmax(rest)), rest.shape)]:
+            search.unmeasured.append(_region_of(spot & ~aside, placed))
+            return search
+        aside |= explained
         search.left = _left(k, evidence, aside, sharpness, prediction, calibration)
     return search
 
 
-def _spot(local: NDArray[np.float64], limit: float) -> NDArray[np.bool_]:
+def _spot(local: NDArray[np.float64], limit: float) -> Mask:
     """The cells around the strongest one that are at least half as strong, and their neighbours."""
     at = np.unravel_index(int(np.argmax(local)), local.shape)
     peak = float(local[at])
@@ -277,21 +279,12 @@ def _spot(local: NDArray[np.float64], limit: float) -> NDArray[np.bool_]:
     return np.asarray(cv2.dilate(cells, np.ones((3, 3), np.uint8)) > 0)
 
 
-def _measure(
-    spot: NDArray[np.bool_], aside: NDArray[np.bool_], placed: Acceptance
-) -> list[Located]:
+def _measure(spot: Mask, aside: Mask, placed: Acceptance) -> list[Located]:
     """What stands out where these cells are and no earlier ones were, in part coordinates."""
-    height, width = placed.pixels.shape[:2]
+    size_px = (placed.pixels.shape[0], placed.pixels.shape[1])
     pitch_mm = placed.view.pitch_mm
-    rows, columns = np.nonzero(spot)
-    tall, wide = height / spot.shape[0], width / spot.shape[1]
-    box = (
-        math.floor(rows.min() * tall),
-        math.floor(columns.min() * wide),
-        math.ceil((rows.max() + 1) * tall),
-        math.ceil((columns.max() + 1) * wide),
-    )
-    window = Window.around(box, round(MARGIN_MM / pitch_mm), (height, width))
+    tall, wide = size_px[0] / spot.shape[0], size_px[1] / spot.shape[1]
+    window = Window.around(_box(spot, size_px), round(MARGIN_MM / pitch_mm), size_px)
     fresh = (spot & ~aside).astype(np.uint8)
     y = np.minimum(
         (np.arange(window.rows.start, window.rows.stop) / tall).astype(int), len(spot) - 1
@@ -313,10 +306,29 @@ def _measure(
     ]
 
 
+def _around(found: Sequence[Located], shape: tuple[int, ...], placed: Acceptance) -> Mask:
+    """The cells that indications explain: each as far around it as it is long, and one more.
+
+    What lies farther off is evidence of something else, though it be connected to theirs.
+    """
+    size = np.array(placed.pixels.shape[1::-1]) / shape[::-1]
+    y, x = np.indices(shape)
+    middles = np.stack([x.ravel() + 0.5, y.ravel() + 0.5], axis=1) * size - 0.5
+    near = np.zeros(x.size, dtype=np.bool_)
+    for each in found:
+        outline = each.indication.outline_px
+        reach = feret_px(outline) + 0.5 * float(np.hypot(*size))
+        box = (middles >= outline.min(axis=0) - reach) & (middles <= outline.max(axis=0) + reach)
+        at = np.flatnonzero(box.all(axis=1))
+        near[at] |= distances(middles[at], outline) <= reach
+    cells = near.reshape(shape).astype(np.uint8)
+    return np.asarray(cv2.dilate(cells, np.ones((3, 3), np.uint8)) > 0)
+
+
 def _left(
     k: int,
     evidence: NDArray[np.float32],
-    aside: NDArray[np.bool_],
+    aside: Mask,
     sharpness: float,
     prediction: Prediction,
     calibration: Calibration,
@@ -330,17 +342,23 @@ def _left(
     return float(calibration.probabilities(scores)[k])
 
 
-def _region_of(spot: NDArray[np.bool_], placed: Acceptance) -> Region:
-    height, width = placed.pixels.shape[:2]
-    rows, columns = np.nonzero(spot)
-    tall, wide = height / spot.shape[0], width / spot.shape[1]
-    top, left = math.floor(rows.min() * tall), math.floor(columns.min() * wide)
+def _region_of(spot: Mask, placed: Acceptance) -> Region:
+    top, left, bottom, right = _box(spot, (placed.pixels.shape[0], placed.pixels.shape[1]))
     return Region(
         top=placed.corner_px[1] + top,
         left=placed.corner_px[0] + left,
-        height=max(1, min(math.ceil((rows.max() + 1) * tall), height) - top),
-        width=max(1, min(math.ceil((columns.max() + 1) * wide), width) - left),
+        height=bottom - top,
+        width=right - left,
     )
+
+
+def _box(spot: Mask, size_px: tuple[int, int]) -> tuple[int, int, int, int]:
+    """(top, left, bottom, right) of cells, in pixels of the judged region; at least a pixel."""
+    rows, columns = np.nonzero(spot)
+    tall, wide = size_px[0] / spot.shape[0], size_px[1] / spot.shape[1]
+    top, left = math.floor(rows.min() * tall), math.floor(columns.min() * wide)
+    bottom = min(math.ceil((rows.max() + 1) * tall), size_px[0])
+    return top, left, bottom, min(math.ceil((columns.max() + 1) * wide), size_px[1])
 
 
 def _finding(whole: Finding, ruling: Ruling, placed: Acceptance) -> Finding:

@@ -40,9 +40,10 @@ if TYPE_CHECKING:
     from inspection.detector.flat_field import FlatField
     from inspection.engine import Engine, Prediction
     from inspection.frame import Frame
+    from inspection.image_store import ImageStore
     from inspection.package import ModelPackage
     from inspection.recipe import Recipe
-    from inspection.store import ImageStore, RecordStore
+    from inspection.store import RecordStore
     from inspection.verdict import Verdict
 
 ORIGIN: Final = ("lot", "machine", "mould", "cavity")

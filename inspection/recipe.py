@@ -42,6 +42,11 @@ ADDED_SINCE: Final = ("flat_field", "severity_from_mm", "references", "zones", "
 """Fields that recipes of release 0.1 did not have, and that are not None when they say nothing."""
 
 
+PITCHES_APART: Final = 0.05
+"""How far, as a share, the pixel that a DICOM file says may lie off the recipe's: half of the guard
+band of sizes."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Region:
     """A rectangle in frame pixels; `top` and `left` count from 0."""
@@ -210,6 +215,7 @@ def judged_pixels(
             f"the frame is {_size(frame.size_px)} pixels, "
             f"the recipe wants {_size(recipe.frame_size_px)}"
         )
+    _check_pitch(frame, recipe)
     region = recipe.judged_region(frame.size_px)
     height, width = frame.size_px
     if region.top + region.height > height or region.left + region.width > width:
@@ -273,6 +279,22 @@ def first_complaint(error: ValidationError) -> str:
 @cache
 def _adapter() -> TypeAdapter[Recipe]:
     return TypeAdapter(Recipe)
+
+
+def _check_pitch(frame: Frame, recipe: Recipe) -> None:
+    """Sizes in mm are no sizes where a file that knows its pixel's contradicts the recipe.
+
+    Only DICOM does: it tells the part's plane from the detector's, other files do not.
+    """
+    said, wanted = frame.pitch_mm, recipe.pitch_mm
+    if not recipe.references or wanted is None or said is None or frame.acquisition is None:
+        return
+    if not abs(said / wanted - 1) <= PITCHES_APART:
+        raise Unjudgeable(
+            f"the file says that a pixel is {said:.4g} mm on the part, the recipe {wanted:g} mm: "
+            "set the station's geometry back, or correct pitch_mm in the recipe",
+            reason="misaligned",
+        )
 
 
 def _size(size_px: tuple[int, int]) -> str:

@@ -58,11 +58,12 @@ def _view(recipe: Recipe, reference: Reference, folder: Path) -> ReferenceView:
         raise RecipeError(f"{path}: {error}", remedy=error.remedy) from error
     if recipe.frame_size_px is None or recipe.pitch_mm is None:  # the recipe saw to it
         raise RecipeError(f"{path}: its recipe has no frame_size_px or no pitch_mm")
-    if (frame.size_px, frame.channels) != (recipe.frame_size_px, recipe.channels):
+    found = (frame.size_px, frame.channels, frame.bits)
+    if found != (recipe.frame_size_px, recipe.channels, recipe.bits):
         raise RecipeError(
             f"{path} is {frame.size_px[1]} x {frame.size_px[0]} pixels of {frame.channels} "
-            f"channels; frames are {recipe.frame_size_px[1]} x {recipe.frame_size_px[0]} of "
-            f"{recipe.channels}",
+            f"channels, {frame.bits} bits; frames are {recipe.frame_size_px[1]} x "
+            f"{recipe.frame_size_px[0]} of {recipe.channels}, {recipe.bits} bits",
             remedy="Use an image as the station takes it.",
         )
     region = recipe.judged_region(frame.size_px)

@@ -18,7 +18,8 @@ from inspection.record import Carried
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from inspection.store import ImageStore, Laid, RecordStore
+    from inspection.image_store import ImageStore, Laid
+    from inspection.store import RecordStore
 
 
 class Spool:

@@ -1,4 +1,4 @@
-"""What the journey needs of a place to keep things. `stores/` holds the real ones."""
+"""What the journey needs of a place to keep records. `stores/` holds the real ones."""
 
 from __future__ import annotations
 
@@ -15,60 +15,6 @@ if TYPE_CHECKING:
     from inspection.record import AttemptReason, InspectionDraft, InspectionRecord, ReviewRecord
     from inspection.standing import PartNames
     from inspection.verdict import Disposition
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Laid:
-    """A file that is in its place.
-
-    Attributes:
-        sha256: of its contents, and its name.
-        made_ns: when it was written, Unix time in ns; None when it was there before.
-    """
-
-    sha256: str
-    made_ns: int | None
-
-
-class ImageStore(Protocol):
-    """Content-addressed files: original images and evidence maps."""
-
-    def put(self, data: bytes) -> str:
-        """Keep `data`; return its SHA-256 in hex once file and name are durable (fsync).
-
-        Raises:
-            RecordError: the disk refused; nothing half-written is left.
-        """
-        ...
-
-    def lay(self, data: bytes, sha256: str, *, durable: bool = False) -> Laid:
-        """Keep `data` under its digest, whole at once; durable by itself only if that is asked.
-
-        Raises:
-            RecordError: the disk refused; nothing half-written is left.
-        """
-        ...
-
-    def take_back(self, laid: Laid) -> None:
-        """Remove what was laid, unless it was there before or was laid again since.
-
-        Raises:
-            RecordError: the disk refused.
-        """
-        ...
-
-    def get(self, sha256: str) -> bytes:
-        """The bytes under this digest, verified.
-
-        Raises:
-            NotFound: there are none.
-            RecordsDamaged: what is there has another digest.
-        """
-        ...
-
-    def check(self) -> None:
-        """Raise RecordError when a file cannot be made durable now."""
-        ...
 
 
 # --- asking ----------------------------------------------------------------------------------

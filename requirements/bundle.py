@@ -163,9 +163,8 @@ def make(bundle: str, target: Target, out: Path, store: Path | None = None) -> P
         shutil.copyfile(INSTALLER, folder / "install.py")
         shutil.copyfile(ROOT / "LICENSE", folder / "LICENSE")
         shutil.copytree(ROOT / "deploy", folder / "deploy")
-        (folder / "docs").mkdir()
-        for page in sorted((ROOT / "docs").glob("*.md")):
-            shutil.copyfile(page, folder / "docs" / page.name)
+        pages = shutil.ignore_patterns("decisions", "pictures", "*.png")
+        shutil.copytree(ROOT / "docs", folder / "docs", ignore=pages)
         version = next(each.version for each in libraries if each.name == "inspection")
         manifest = {
             "format": 1,
@@ -243,9 +242,8 @@ def fetch(pins: Iterable[Pin], folder: Path, target: Target) -> None:
     Raises:
         CannotBundle: one is not to be had for the target; with what pip says.
     """
-    lines = [f"{pin.name}=={pin.version} {_hash_options(pin.hashes)}\n" for pin in pins]
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
-        file.writelines(lines)
+        file.writelines(map(_requirement, pins))
         file.flush()
         command = [
             *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
@@ -345,23 +343,22 @@ def unpacked_bytes(wheels: Iterable[Path]) -> int:
 
 def write_requirements(folder: Path, libraries: Iterable[Library]) -> None:
     """What the installer installs: every wheel in here, by its own hash."""
-    lines = []
+    pins = []
     for each in libraries:
         found = f"sha256:{_digest(folder / 'wheels' / each.wheel)}"
-        lines.append(f"{each.name}=={each.version} {_hash_options([found])}\n")
-    (folder / "requirements.txt").write_text("".join(lines))
+        pins.append(Pin(name=each.name, version=each.version, hashes=(found,)))
+    (folder / "requirements.txt").write_text("".join(map(_requirement, pins)))
 
 
 def list_files(folder: Path) -> list[dict[str, Any]]:
     """Name, size and digest of everything so far."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
     return [
         {
             "name": path.relative_to(folder).as_posix(),
             "size_bytes": path.stat().st_size,
             "sha256": _digest(path),
         }
-        for path in files
+        for path in sorted(each for each in folder.rglob("*") if each.is_file())
     ]
 
 
@@ -390,8 +387,8 @@ def plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name.partition("[")[0]).lower()
 
 
-def _hash_options(hashes: Iterable[str]) -> str:
-    return " ".join(f"--hash={each}" for each in hashes)
+def _requirement(pin: Pin) -> str:
+    return f"{pin.name}=={pin.version} {' '.join(f'--hash={each}' for each in pin.hashes)}\n"
 
 
 def _digest(path: Path) -> str:

@@ -33,7 +33,7 @@ IF_MATCH: Final[dict[str, Any]] = {
     "name": "If-Match",
     "in": "header",
     "required": True,
-    "description": "the ETag of what you decide on, as you have seen it; `*` for whatever it is by now",
+    "description": "the ETag of what you decide on, as you saw it; `*` for whatever it is by now",
     "schema": {"type": "string", "minLength": 1, "maxLength": 1000},
 }
 UNCHANGED: Final[dict[int | str, dict[str, Any]]] = {

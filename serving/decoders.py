@@ -48,19 +48,27 @@ class DecoderProcess:
     """One worker. Used by one thread at a time."""
 
     def __init__(self) -> None:
-        """Start it; it can decode a moment later."""
-        self._shared = os.memfd_create("decoder")
-        here, there = socket.socketpair()
+        """Start it; it can decode a moment later.
+
+        Raises:
+            OSError: the system has no room for another process.
+        """
         command = [sys.executable, "-m", "serving.decoder_worker"]
-        with there:
-            numbers = (there.fileno(), self._shared)
-            self.process = subprocess.Popen(
-                [*command, *map(str, numbers)],
-                pass_fds=numbers,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                env=os.environ | {"PYTHONPATH": _ROOT},
-            )
+        with contextlib.ExitStack() as until_started:
+            self._shared = os.memfd_create("decoder")
+            until_started.callback(os.close, self._shared)
+            here, there = socket.socketpair()
+            until_started.enter_context(here)
+            with there:
+                numbers = (there.fileno(), self._shared)
+                self.process = subprocess.Popen(
+                    [*command, *map(str, numbers)],
+                    pass_fds=numbers,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    env=os.environ | {"PYTHONPATH": _ROOT},
+                )
+            until_started.pop_all()
         self._wire = here
         self._stream = here.makefile("rwb")
         self._ready = False
@@ -134,7 +142,7 @@ class Decoders:
 
     def __init__(self, *, processes: int, limit_s: float) -> None:
         self._limit_s = limit_s
-        self._free: queue.LifoQueue[DecoderProcess] = queue.LifoQueue()
+        self._free: queue.LifoQueue[DecoderProcess | None] = queue.LifoQueue()
         self._count = processes
         for _ in range(processes):
             self._free.put(DecoderProcess())
@@ -142,7 +150,9 @@ class Decoders:
     def close(self) -> None:
         """End all workers, once each is done with its image."""
         for _ in range(self._count):
-            self._free.get().close()
+            worker = self._free.get()
+            if worker is not None:
+                worker.close()
 
     def decode(
         self,
@@ -178,18 +188,35 @@ class Decoders:
         worker = self._free.get()
         sound = False
         try:
+            if worker is None:  # there was no room for it before
+                worker = DecoderProcess()
             frame = worker.decode(data, options, limit_s=self._limit_s)
             sound = True
         except ImageError:
             sound = True
             raise
+        except OSError as error:
+            raise EngineError(f"no decoder can be started: {error.strerror}") from error
         finally:
-            if not sound:
-                log.warning("decoder killed", extra={"sha256": options["sha256"]})
-                worker.close()
-                worker = DecoderProcess()
-            self._free.put(worker)
+            # Whatever happens its place is given back: without one, everybody would wait for ever.
+            try:
+                if not sound and worker is not None:
+                    log.warning("decoder killed", extra={"sha256": options["sha256"]})
+                    gone, worker = worker, None
+                    gone.close()
+                    worker = _started()
+            finally:
+                self._free.put(worker)
         return frame
+
+
+def _started() -> DecoderProcess | None:
+    """Another worker; None when the system has no room for one now."""
+    try:
+        return DecoderProcess()
+    except OSError as error:
+        log.error("no decoder can be started", extra={"detail": str(error.strerror)})
+        return None
 
 
 def _is_raw_tiff(data: bytes) -> bool:

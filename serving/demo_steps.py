@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0
 TABLE_WIDTH = 100
 
 

@@ -31,7 +31,16 @@ _EXAMPLE: Final[dict[str, Any]] = {
                 "open_level": 51930.5,
                 "dark_noise": 11.7,
                 "snr": 490.7,
-                "bad": {"dead": 84, "noisy": 3},
+                "bad": {
+                    "dead": 84,
+                    "saturated": 0,
+                    "over": 0,
+                    "under": 0,
+                    "hot": 0,
+                    "noisy": 3,
+                    "uneven": 0,
+                    "surrounded": 0,
+                },
                 "clusters": {"count": 2, "largest_px": 3, "kernel_px": 0, "blind": 0},
             },
             "limits": {

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from inspection.store import ImageStore, RecordStore
+    from inspection.image_store import ImageStore
+    from inspection.store import RecordStore
 
 log = logging.getLogger("serving")
 

@@ -191,14 +191,17 @@ class KeyRing:
         while not self._stop.wait(REFRESH_S):
             try:
                 self.refresh()
+                if time.monotonic() - noted_s >= NOTED_EVERY_S:
+                    noted_s = time.monotonic()
+                    self._note()
             except InspectionError as error:
                 log.warning("keys cannot be read", extra={"detail": str(error)})
-            if time.monotonic() - noted_s >= NOTED_EVERY_S:
-                noted_s = time.monotonic()
-                self._note()
+            except Exception:  # the thread goes on, or every key would be refused soon
+                log.exception("keys not followed")
 
     def _note(self) -> None:
         used, self._used = self._used, {}
+        used = used.copy()  # whoever took hold of it a moment ago may still be adding
         if not used:
             return
         try:

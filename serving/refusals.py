@@ -115,7 +115,10 @@ class Refusals:
         while not self._closing.is_set():
             self._some.wait()
             self._some.clear()
-            self.write()
+            try:
+                self.write()
+            except Exception:  # the thread goes on, whatever it meets
+                log.exception("refusals were not noted")
             self._closing.wait(EVERY_S)
         self._rows = max(self._rows, 1.0)  # whatever is left makes one row, and is not lost
         self.write()

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from starlette.requests import HTTPConnection
 
     from inspection.detector.book import DetectorBook
+    from inspection.image_store import ImageStore
     from inspection.registry import Registry
-    from inspection.store import ImageStore, RecordStore
+    from inspection.store import RecordStore
     from serving.keeping import Keeping
     from serving.keyring import KeyRing
     from serving.refusals import Refusals

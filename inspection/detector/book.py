@@ -97,6 +97,8 @@ class Standing:
             return None
         if last is None:
             return STALE, f"the detector of {self.station} was never checked: {check}"
+        if last.calibration != self.calibration.flat.digest:
+            return STALE, f"{self.station} was not checked since it was calibrated: {check}"
         late = _late(last.checked_at, every_h * 3600, now)
         return None if late is None else (STALE, f"the check of {self.station} is {late}: {check}")
 
@@ -216,7 +218,8 @@ class _Page:
         if standing.calibration is None:
             return standing, None
         flat, last = standing.calibration.flat, standing.trend.last
-        checked_at = last.checked_at if last is not None else None
+        ours = last is not None and last.calibration == flat.digest  # not of the one before
+        checked_at = last.checked_at if last is not None and ours else None
         if flat.checked_at != checked_at:
             flat = replace(flat, checked_at=checked_at)
         return standing, flat

@@ -199,6 +199,14 @@ class Asking:
                 return None
             return cast("Erasure", entries_at(connection, [sequence])[0])
 
+    def erased_since(self, sha256: str, sequence: int) -> bool:
+        """Whether an image file was deleted on record after an entry."""
+        with self.reading("the erased files cannot be asked for") as connection:
+            last = connection.execute(
+                select(erased_files.c.sequence).where(erased_files.c.sha256 == sha256)
+            ).scalar()
+        return last is not None and last > sequence
+
     # --- the order of commits ------------------------------------------------------------------
 
     def changes(self, after: int, *, limit: int = 100) -> Sequence[Change]:

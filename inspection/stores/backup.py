@@ -4,11 +4,12 @@
       -> is it the continuation of the backup that the folder holds?
       -> images that the folder lacks: read, compared with their digest, linked or copied
       -> the stations' calibrations and checks likewise (`detector_files.py`)
+      -> all of it synced: what is linked may be young, and carried by its record only
       -> lists of files -> manifest.json by rename: from here the new backup counts
       -> what only the backup before needed goes
 
-The server may go on. An image is durable before its record is, so every image that the snapshot
-names is there. A backup that is interrupted leaves the one before it as it was.
+The server may go on. An image is in its place before its record is there, so every image that the
+snapshot names is there. A backup that is interrupted leaves the one before it as it was.
 """
 
 from __future__ import annotations
@@ -139,6 +140,7 @@ class _Making:
         self._touched: set[Path] = set()
         self._unfinished: list[Path] = []
         self._brought = 0
+        self._images_brought: list[str] = []
         self._bytes = 0
 
     def run(self) -> Backup:
@@ -161,6 +163,7 @@ class _Making:
             sync_folder(touched)
         names, wrong = self._bring_detectors()
         problems += wrong
+        self._sync()
         manifest = Manifest(
             format="inspection-backup-1",
             made_at=made_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -239,7 +242,18 @@ class _Making:
         bring_file(self._images.path(name), path, data)
         self._touched.update((path.parent, path.parent.parent))
         self._brought += 1
+        self._images_brought.append(name)
         return None
+
+    def _sync(self) -> None:
+        """Have the disk keep what was brought; what it may not have is not taken for kept later."""
+        try:
+            if self._brought:
+                self._kept.settle()
+        except RecordError:
+            for name in self._images_brought:
+                self._kept.path(name).unlink(missing_ok=True)
+            raise
 
     def _bring_detectors(self) -> tuple[dict[str, str], list[str]]:
         """What the backup has of the stations, by name, and what is wrong with it."""

@@ -1,11 +1,11 @@
-"""The stations' calibrations and checks in a backup: records name them, and they come back with these.
+"""The stations' calibrations and checks in a backup, with the records that name them.
 
     DATA_DIR/detectors/STATION/FILE -> digest -> FOLDER/detectors/<2 hex>/<62 hex>
                                     -> the list: digest, STATION/FILE -> manifest
     the list -> every digest -> DATA_DIR/detectors/STATION/FILE, and read once more
 
-Calibrations are never changed, so they are shared like images. Checks and limits are, so each backup
-has them as they were. What was measured stays in the backup when the store loses it.
+Calibrations are never changed, so they are shared like images. Checks and limits are, so each
+backup has them as they were. What was measured stays in the backup when the store loses it.
 """
 
 from __future__ import annotations

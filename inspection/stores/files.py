@@ -9,7 +9,8 @@ A name that is there is a whole file: what a crash interrupts stays in `incoming
 the store is next opened. Only what was laid and never settled may be cut off or missing after a
 loss of power. Nothing is ever overwritten with something else, because the name is the content.
 Whoever brings a file that is there already makes it young again, so that `remove`, which takes
-away old files only, never takes one that a new record is about to name.
+away old files only, never takes one that a new record is about to name. What is taken away goes
+through `incoming/` with its digest; a crash on that way ends with the file back in its place.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ import hashlib
 import os
 import re
 import time
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from inspection.errors import NotFound, RecordError, RecordsDamaged
-from inspection.store import Laid
+from inspection.image_store import Laid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,6 +43,7 @@ TRIED_BYTES: Final = 1024 * 1024
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SHARD = re.compile(r"[0-9a-f]{2}")
 _REST = re.compile(r"[0-9a-f]{62}")
+_ASIDE = re.compile(r"[0-9]+-[0-9a-f]{16}-([0-9a-f]{64})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,23 +67,30 @@ class FileImageStore:
         self._read_only = read_only
         self._folders: set[Path] = set()
         self._durable_folders: set[Path] = set()
+        self._disk: int | None = None
         if read_only:
             return
         try:
             _make_folders(root / INCOMING)
+            self._put_back()
             _clear_stale(root / INCOMING)
         except OSError as error:
             raise _refused(error, root) from error
 
-    def put(self, data: bytes) -> str:
+    def put(self, data: bytes, *, anew: bool = False) -> str:
         """Keep `data`; return its SHA-256 in hex once file and name are durable.
+
+        Args:
+            data: the contents.
+            anew: whether to write a file that is there once more, and rely on nothing that was
+                written before: after a failed sync what is read may not be what the disk has.
 
         Raises:
             RecordError: the disk refused, or the store is read-only; nothing half-written is left
                 under a digest.
         """
         digest = hashlib.sha256(data).hexdigest()
-        self._bring(data, digest, durable=True)
+        self._bring(data, digest, durable=True, anew=anew)
         return digest
 
     def lay(self, data: bytes, sha256: str, *, durable: bool = False) -> Laid:
@@ -102,23 +112,30 @@ class FileImageStore:
         Raises:
             RecordError: the disk refused.
         """
-        if laid.made_ns is None:
+        if laid.made is None:
             return
         try:
-            self._remove(laid.sha256, lambda status: status.st_mtime_ns == laid.made_ns)
+            self._remove(
+                laid.sha256, lambda status: (status.st_ino, status.st_mtime_ns) == laid.made
+            )
         except OSError as error:
             raise _refused(error, self.path(laid.sha256)) from error
 
     def settle(self) -> None:
         """Make all that was laid so far durable, with everything else on the same disk.
 
-        One `syncfs` instead of two `fsync` a file. It tells of write errors since Linux 5.8.
+        One `syncfs` instead of two `fsync` a file. It tells of write errors since Linux 5.8: once,
+        and of those before the descriptor was opened only if nobody else was told. So one stays
+        open.
 
         Raises:
-            RecordError: something could not be written.
+            RecordError: something could not be written; the next call does not try it again.
         """
         try:
-            sync_disk(self.root)
+            if self._disk is None:
+                self._disk = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                weakref.finalize(self, os.close, self._disk)
+            sync_disk(self._disk)
         except OSError as error:
             raise _refused(error, self.root) from error
 
@@ -205,30 +222,34 @@ class FileImageStore:
                         path = place / name
                         yield Leftover(path=path, size_bytes=path.lstat().st_size)
 
-    def _bring(self, data: bytes, digest: str, *, durable: bool) -> Laid:
+    def _bring(self, data: bytes, digest: str, *, durable: bool, anew: bool = False) -> Laid:
         path = self.path(digest)
         if self._read_only:
             raise RecordError(f"{self.root} was opened to read only")
-        made_ns = None
+        made = None
         try:
             if durable:
                 self._make_durable_folder(path.parent)
             elif path.parent not in self._folders:
                 path.parent.mkdir(exist_ok=True)
                 self._folders.add(path.parent)
-            if not _settled(path, data, durable=durable):
-                made_ns = self._write(path, data, durable=durable)
+            if anew or not _settled(path, data, durable=durable):
+                there = path.exists()  # damaged: another record may need what replaces it
+                made = self._write(path, data, durable=durable)
+                made = None if there else made
             if durable:
                 sync_folder(path.parent)
         except OSError as error:
             raise _refused(error, path) from error
-        return Laid(sha256=digest, made_ns=made_ns)
+        return Laid(sha256=digest, made=made)
 
     def _remove(self, sha256: str, goes: Callable[[os.stat_result], bool]) -> int:
         """Take a file away if it `goes`; the bytes that it held."""
         path = self.path(sha256)
-        aside = self.root / INCOMING / f"{os.getpid()}-{os.urandom(8).hex()}"
+        aside = self.root / INCOMING / f"{os.getpid()}-{os.urandom(8).hex()}-{sha256}"
         try:
+            if not goes(path.stat()):
+                return 0
             # Aside first: whoever puts it from now on does not find it, and writes it anew; whoever
             # found it before has made it young before it looks whether it is still there.
             path.rename(aside)
@@ -242,6 +263,17 @@ class FileImageStore:
             return 0
         return status.st_size
 
+    def _put_back(self) -> None:
+        """What a crash left on its way out. Whoever is taking it away just now lets it be then."""
+        for entry in _sorted_entries(self.root / INCOMING):
+            if (found := _ASIDE.fullmatch(entry.name)) is not None:
+                path, aside = self.path(found[1]), self.root / INCOMING / entry.name
+                with contextlib.suppress(FileNotFoundError):
+                    if path.exists():
+                        aside.unlink()
+                    else:
+                        aside.rename(path)
+
     def _make_durable_folder(self, folder: Path) -> None:
         # Another thread may have made the folder and not yet synced it: that it exists proves
         # nothing, so every store syncs the parent of every folder once before relying on it.
@@ -251,8 +283,8 @@ class FileImageStore:
         sync_folder(self.root)
         self._durable_folders.add(folder)
 
-    def _write(self, path: Path, data: bytes, *, durable: bool) -> int:
-        """The time of the new file, in ns."""
+    def _write(self, path: Path, data: bytes, *, durable: bool) -> tuple[int, int]:
+        """Inode and time in ns of the new file: two that are written at once may agree in time."""
         temporary = self.root / INCOMING / f"{os.getpid()}-{os.urandom(8).hex()}"
         # Read-only from the start: whoever edits a kept image has to mean it.
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
@@ -263,11 +295,11 @@ class FileImageStore:
                     view = view[os.write(descriptor, view) :]
                 if durable:
                     os.fsync(descriptor)
-                made_ns = os.fstat(descriptor).st_mtime_ns
+                status = os.fstat(descriptor)
             finally:
                 os.close(descriptor)
             temporary.replace(path)
-            return made_ns
+            return status.st_ino, status.st_mtime_ns
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink()
@@ -299,16 +331,12 @@ def _make_folders(folder: Path) -> None:
         sync_folder(made.parent)
 
 
-def sync_disk(folder: Path) -> None:
-    """Make everything durable that was written to the disk of a folder; syncfs(2)."""
+def sync_disk(descriptor: int) -> None:
+    """Make everything durable that was written to the disk of what is open there; syncfs(2)."""
     libc = ctypes.CDLL(None, use_errno=True)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        if libc.syncfs(descriptor) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
-    finally:
-        os.close(descriptor)
+    if libc.syncfs(descriptor) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,9 +1,9 @@
 """What a backup says of itself: `manifest.json`, written last, and the lists of its files.
 
     manifest.json          tree head, and SHA-256 of the files that it names
-      records-STAMP.db     every row, as a record store of SQLite
-      files-STAMP.sha256   SHA-256 and path of every image: `sha256sum -c` reads it, too
-      detectors-STAMP.sha256   likewise, of the stations' calibrations and checks, where there are any
+      records-STAMP.db         every row, as a record store of SQLite
+      files-STAMP.sha256       SHA-256 and path of every image: `sha256sum -c` reads it, too
+      detectors-STAMP.sha256   of the stations' calibrations and checks, where there are any
 
 A folder without manifest is no backup: one that was interrupted has none, or the one before.
 """

@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from inspection.image_store import ImageStore
     from inspection.standing import PartNames
-    from inspection.store import ImageStore
 
 LOOKED_AT: Final = 200
 """Checkpoints among which the one with most signatures is taken."""

@@ -4,7 +4,8 @@
                       -> every calibration's, and what else there is of the stations
     restore         checked wholly -> target empty? -> marker
                       -> records staged beside the target, brought to this release
-                      -> images, then calibrations and checks, linked or copied -> records in place: a rename, or one transaction
+                      -> images, calibrations, checks linked or copied
+                      -> records in place: a rename, or one transaction
                       -> verify_store with the backup's tree head -> marker gone
 
 Nothing of the target is touched before the backup has proven itself. A restore that is interrupted

@@ -25,6 +25,7 @@ class Placement:
         pitch_mm: size of a pixel on the part.
         pivot_px: (x, y) of the middle of what was aligned, in pixels of the reference view.
         origin_px: (x, y) of the origin of part coordinates, the middle of the reference view.
+        unseen: tiles of the view that show structure and lie outside the frame by half and more.
     """
 
     turn_deg: float
@@ -35,6 +36,7 @@ class Placement:
     pitch_mm: float
     pivot_px: tuple[float, float]
     origin_px: tuple[float, float]
+    unseen: int = 0
 
     def to_frame(self, part_mm: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n, 2) part coordinates in mm to (n, 2) pixels (x, y) of the frame."""

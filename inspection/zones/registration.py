@@ -122,7 +122,8 @@ def register(pixels: Map, view: ReferenceView) -> Placement:
 
     Raises:
         Unjudgeable: of another size; `wrong-part`: no pose agrees with the reference view;
-            `misaligned`: one does, but it is shifted, turned or scaled past what the recipe allows.
+            `misaligned`: one does, but it is shifted, turned or scaled past what the recipe
+            allows, or so that a part of it lies outside the frame.
     """
     allowed = view.reference
     if pixels.shape[:2] != view.size_px:
@@ -139,7 +140,7 @@ def register(pixels: Map, view: ReferenceView) -> Placement:
         anyhow = _align(structure, view, np.arange(-180.0, 180.0, 2 * STEP_DEG), keep=False)
         if anyhow.agreement > placement.agreement:
             placement = anyhow
-    if placement.agreement < allowed.least_agreement:
+    if not placement.agreement >= allowed.least_agreement:
         raise Unjudgeable(
             f"it does not look like the reference view {allowed.file}: agreement "
             f"{placement.agreement:.2f} (at least {allowed.least_agreement:g})",
@@ -151,9 +152,15 @@ def register(pixels: Map, view: ReferenceView) -> Placement:
         (abs(placement.turn_deg), allowed.max_turn_deg, f"turned by {placement.turn_deg:.2f} deg,"),
         (abs(placement.scale - 1), allowed.max_scale, f"{placement.scale:.3f} times as large,"),
     ):
-        if value > most:
+        if not value <= most:
             limit = f"{most:g}" if "mm" in what else f"at most {most:g}"
             raise Unjudgeable(f"the part is {what} {limit}", reason="misaligned")
+    if placement.unseen:
+        raise Unjudgeable(
+            f"part of what the reference view shows lies outside the frame, "
+            f"{placement.unseen} of {TILES**2} tiles: {placement.in_words()}",
+            reason="misaligned",
+        )
     return placement
 
 
@@ -210,6 +217,7 @@ def _placed(matrix: NDArray[np.float64], structure: Map, view: ReferenceView) ->
     # One strong defect on a plain part must not make it another part.
     strongest = 4 * float(view.structure.std())
     moved, covered = _warped(np.clip(structure, -strongest, strongest), matrix)
+    tiles = list(_tiles(moved, view.structure, covered))
     rows, columns = structure.shape
     height, width = view.size_px
     middle = np.array([(columns - 1) / 2, (rows - 1) / 2])
@@ -224,15 +232,16 @@ def _placed(matrix: NDArray[np.float64], structure: Map, view: ReferenceView) ->
         ),
         scale=math.hypot(matrix[0, 0], matrix[1, 0]),
         agreement=_agreement(moved, view.structure, covered),
-        worst_agreement=min(_tiles(moved, view.structure, covered), default=-1.0),
+        worst_agreement=min((each for each in tiles if each is not None), default=-1.0),
         pitch_mm=view.pitch_mm,
         pivot_px=(left + (width - 1) / 2, top + (height - 1) / 2),
         origin_px=((frame_width - 1) / 2, (frame_height - 1) / 2),
+        unseen=tiles.count(None),
     )
 
 
-def _tiles(moved: Map, wanted: Map, covered: Map) -> Iterable[float]:
-    """Agreement in each tile that shows much of the part and lies inside the frame."""
+def _tiles(moved: Map, wanted: Map, covered: Map) -> Iterable[float | None]:
+    """Agreement in each tile that shows much of the part; None where it lies outside the frame."""
     rows, columns = wanted.shape
     much = 0.5 * float(wanted.std())
     for i in range(TILES):
@@ -241,8 +250,9 @@ def _tiles(moved: Map, wanted: Map, covered: Map) -> Iterable[float]:
                 slice(i * rows // TILES, (i + 1) * rows // TILES),
                 slice(j * columns // TILES, (j + 1) * columns // TILES),
             )
-            if covered[tile].mean() > 0.5 and wanted[tile].std() > much:
-                yield _agreement(moved[tile], wanted[tile], covered[tile])
+            if wanted[tile].std() > much:
+                seen = covered[tile].mean() > 0.5
+                yield _agreement(moved[tile], wanted[tile], covered[tile]) if seen else None
 
 
 def _agreement(moved: Map, wanted: Map, covered: Map) -> float:

@@ -14,11 +14,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
+from inspection.zones.gaps import gap, leaves_all
 from inspection.zones.shapes import rule_for
-from inspection.zones.sizing import gap_px
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,11 +38,13 @@ class Located:
         indication: as it was measured.
         outline_mm: (n, 2) its hull in part coordinates.
         zone: the first in the recipe that it touches; None outside every zone.
+        sticks_out: whether some of it lies outside every zone.
     """
 
     indication: Indication
     outline_mm: NDArray[np.float64]
     zone: Zone | None
+    sticks_out: bool
 
     @property
     def zone_name(self) -> str:
@@ -64,9 +65,16 @@ def locate(
     indication: Indication, outline_mm: NDArray[np.float64], zones: Sequence[Zone]
 ) -> Located:
     """The indication with the first of these zones that it touches, its guard band included."""
-    outline = outline_mm.astype(np.float32)
-    zone = next((z for z in zones if _touches(outline, z, indication.guard_mm)), None)
-    return Located(indication=indication, outline_mm=outline_mm, zone=zone)
+    polygons = [np.array(zone.polygon, dtype=np.float64) for zone in zones]
+    first = next(
+        (n for n, each in enumerate(polygons) if gap(outline_mm, each) <= indication.guard_mm), None
+    )
+    return Located(
+        indication=indication,
+        outline_mm=outline_mm,
+        zone=None if first is None else zones[first],
+        sticks_out=leaves_all(outline_mm, polygons),
+    )
 
 
 def rulings(
@@ -76,24 +84,32 @@ def rulings(
     elsewhere: tuple[Rule, ...],
     severity_from_mm: Sequence[float],
 ) -> list[Ruling]:
-    """What the rules say of each indication of one class, in order."""
+    """What the rules say of each indication of one class, in order.
+
+    What sticks out of every zone must be allowed elsewhere, too.
+    """
     counts = Counter(each.zone_name for each in found)
+    out = sum(each.zone is None or each.sticks_out for each in found)
     made = []
     for each in found:
-        rules = elsewhere if each.zone is None else each.zone.rules
-        rule = rule_for(defect, rules)
-        if rule is None:
-            made.append(Ruling(located=each, allowed=False, rule="not allowed there"))
-            continue
-        others = [
-            other for other in found if other is not each and other.zone_name == each.zone_name
-        ]
-        broken = _broken(each, rule, severity_from_mm, counts[each.zone_name], others)
+        asked = [] if each.zone is None else [(each.zone.rules, counts[each.zone_name], "")]
+        if each.zone is None or each.sticks_out:
+            where = "" if each.zone is None else "it reaches out of every zone, and there: "
+            asked.append((elsewhere, out, where))
+        others = [other for other in found if other is not each]
+        broken, words = None, []
+        for rules, count, where in asked:
+            rule = rule_for(defect, rules)
+            said = _broken(each, rule, severity_from_mm, count, others)
+            if said is not None:
+                broken = f"{where}{said}"
+                break
+            words += [rule_in_words(rule)] if rule is not None else []
         made.append(
             Ruling(
                 located=each,
                 allowed=broken is None,
-                rule=broken or rule_in_words(rule),
+                rule=broken or "; elsewhere: ".join(words),
             )
         )
     return made
@@ -120,12 +136,14 @@ def size_in_words(indication: Indication) -> str:
 
 def _broken(
     each: Located,
-    rule: Rule,
+    rule: Rule | None,
     severity_from_mm: Sequence[float],
     count: int,
     others: Sequence[Located],
 ) -> str | None:
     """What the rule wants instead; None when it holds."""
+    if rule is None:
+        return "not allowed there"
     size = each.indication.size_mm + each.indication.guard_mm
     if rule.largest_mm is not None and not (size <= rule.largest_mm):
         if rule.largest_mm == 0:
@@ -142,17 +160,7 @@ def _broken(
     if rule.most is not None and count > rule.most:
         return f"at most {rule.most} of them, and there are {count}"
     if rule.spacing_mm is not None:
-        nearest = min((gap_px(each.outline_mm, o.outline_mm) for o in others), default=math.inf)
+        nearest = min((gap(each.outline_mm, o.outline_mm) for o in others), default=math.inf)
         if nearest < rule.spacing_mm:
             return f"at least {rule.spacing_mm:g} mm apart, and there are {nearest:.2g} mm"
     return None
-
-
-def _touches(outline: NDArray[np.float32], zone: Zone, margin_mm: float) -> bool:
-    polygon = np.array(zone.polygon, dtype=np.float32)
-    nearest = max(cv2.pointPolygonTest(polygon, (float(x), float(y)), True) for x, y in outline)
-    if nearest >= -margin_mm:
-        return True
-    if len(outline) < 3:
-        return False
-    return any(cv2.pointPolygonTest(outline, corner, False) >= 0 for corner in zone.polygon)

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Final
 import cv2
 import numpy as np
 
+from inspection.zones.gaps import gap
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -179,26 +181,18 @@ def indications(
     """
     groups = [[outline] for outline in outlines(contrast, edges, within)]
     crowded = len(groups) >= MOST_OUTLINES  # there may be more, so none is known to be all
-    joined = True
+    joined = not crowded  # as none of them is allowed then, nothing is to be joined
     while joined:
         joined = False
         for i, j in combinations(range(len(groups)), 2):
             a, b = _hull(groups[i]), _hull(groups[j])
-            if gap_px(a, b) < min(feret_px(a), feret_px(b)):
+            if gap(a, b) < min(feret_px(a), feret_px(b)):
                 groups[i] += groups.pop(j)
                 joined = True
                 break
     corner = np.array([window.columns.start, window.rows.start], dtype=np.float64)
     found = [_measured(group, corner, pitch_mm, crowded=crowded) for group in groups]
     return sorted(found, key=lambda each: -each.size_mm)
-
-
-def gap_px(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """The smallest distance between two hulls; 0 where they touch or overlap."""
-    inside, _ = cv2.intersectConvexConvex(a.astype(np.float32), b.astype(np.float32))
-    if inside > 0:
-        return 0.0
-    return min(_to_sides(a, b), _to_sides(b, a))
 
 
 def outlines(contrast: Map, edges: Map, within: Mask) -> list[Outline]:
@@ -243,15 +237,6 @@ def feret_px(hull: NDArray[np.float64]) -> float:
 def _hull(group: list[Outline]) -> NDArray[np.float64]:
     points = np.concatenate([outline.hull for outline in group]).astype(np.float32)
     return np.asarray(cv2.convexHull(points)[:, 0], dtype=np.float64)
-
-
-def _to_sides(points: NDArray[np.float64], hull: NDArray[np.float64]) -> float:
-    """The smallest distance from any of the points to a side of the hull."""
-    start, along = hull, np.roll(hull, -1, axis=0) - hull
-    squared = np.maximum((along**2).sum(axis=1), 1e-12)
-    to = points[:, np.newaxis] - start
-    share = np.clip((to * along).sum(axis=2) / squared, 0.0, 1.0)[..., np.newaxis]
-    return float(np.linalg.norm(to - share * along, axis=2).min())
 
 
 def _measured(

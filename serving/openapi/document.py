@@ -38,8 +38,9 @@ and a `remedy`. While there is no access key, only this machine may call; as soo
 every call but the health checks needs one: `Authorization: Bearer KEY`. Its scope says how far it
 reaches: `station` posts and reads what it posted; `mes` reads everything, and reports events,
 components and process values; `qa` reads everything, reviews, holds and names parts, and promotes
-models; `admin` may do everything. A station's key may be bound to stations and products, and any key may have limits: 429
-when it sends too much. For GET a browser may send the key as the password of `Basic`.
+models; `admin` may do everything. A station's key may be bound to stations and products, and any
+key may have limits: 429 when it sends too much. For GET a browser may send the key as the password
+of `Basic`.
 
 Whatever is added needs an `Idempotency-Key`: the same request under the same key adds nothing, and
 is answered as before with 200 and `Idempotent-Replayed: true`. Times have a zone. What a call does

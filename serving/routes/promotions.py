@@ -1,7 +1,7 @@
 """Putting a model in force for a product, by whoever has a key for it.
 
     GET  -> the log's lines on the product, under their ETag
-    POST -> If-Match: the lines are those that were seen -> Registry.promote, checked once more there
+    POST -> If-Match: the lines are those that were seen -> Registry.promote, which looks once more
          -> what is promoted now, and what judges until it is warm
 
 A risk is accepted at the command line only, and there alone is a model rolled back or retired.

@@ -8,18 +8,29 @@ import os
 import re
 import shutil
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from inspection.decoding.acquisition import Acquisition
+from inspection.detector.book import DetectorBook
+from inspection.detector.calibrating import calibrate, sum_up
+from inspection.detector.calibration import write_calibration
+from inspection.detector.checks import Check, add_check
+from inspection.detector.health import LIMITS_NAME, measure
 from inspection.errors import InspectionError
+from inspection.stores.places import detectors_dir
 from serving.problems import KINDS
 from tests.live_server import promoted_spot, running, settings_in
+from tests.panels import Panel
 from tests.spot_model import part_png
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from inspection.detector.calibrating import Series
 
 PAGE = Path(__file__).parents[2] / "docs" / "api.md"
 BLOCK = re.compile(r"^```(?P<kind>sh|json)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -60,11 +71,39 @@ def remembered(answer: Any) -> dict[str, str]:
     return {"NEXT": answer["next"]} if "next" in answer else {}
 
 
+def checked_detector(folder: Path) -> None:
+    """A station with a calibration and a check of its detector, which is fit."""
+    panel = Panel(size_px=(64, 64), stuck=((40, 40), (40, 41)))
+    about = Acquisition(kv=120.0, ma=4.5, exposure_ms=500.0, detector="XRD-0822-117")
+
+    def series() -> tuple[Series, Series]:
+        dark = sum_up(panel.frames(0, 16, about), kind="dark")
+        return dark, sum_up(panel.frames(1.0, 16, about), kind="open", offset=dark.mean)
+
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    made = calibrate(*series(), station="xray-1", made_at=now, max_age_s=8 * 3600.0)
+    place = DetectorBook(folder).folder("xray-1")
+    write_calibration(made, place)
+    (place / LIMITS_NAME).write_text("check_every_h = 24.0\n")
+    figures = measure(made, *series(), lag_percent=0.3, contrast_sensitivity_percent=0.9)
+    check = Check(
+        checked_at=now,
+        detector=made.flat.detector,
+        calibration=made.flat.digest,
+        dark_frames=16,
+        open_frames=16,
+        figures=figures,
+        complaints=(),
+    )
+    add_check(place, check)
+
+
 def test_every_command_of_the_page_works_and_answers_as_printed(tmp_path: Path) -> None:
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
     promoted_spot(tmp_path / "weights", model="knuckle")
     (tmp_path / "part.png").write_bytes(part_png("bad"))
+    checked_detector(detectors_dir(tmp_path / "var"))
     blocks = [(each["kind"], each["text"]) for each in BLOCK.finditer(PAGE.read_text())]
     assert blocks
     with running(settings_in(tmp_path)) as live:

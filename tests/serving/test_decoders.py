@@ -6,13 +6,14 @@ import io
 import os
 import signal
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import tifffile
 
-from inspection.errors import ImageError, UnreadableImage
+from inspection.errors import EngineError, ImageError, UnreadableImage
 from inspection.frame import DecodeLimits, decode_image
 from serving.decoders import Decoders
 from tests.hostile_images import hostile_images
@@ -21,7 +22,6 @@ from tests.spot_model import part_png
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 GOOD = part_png("good")
 
@@ -43,6 +43,7 @@ def decoders() -> Iterator[Decoders]:
 def pid_of(decoders: Decoders) -> int:
     worker = decoders._free.get()
     decoders._free.put(worker)
+    assert worker is not None
     return worker.process.pid
 
 
@@ -73,6 +74,23 @@ def test_a_worker_that_somebody_killed_is_replaced_and_the_image_decoded(
 ) -> None:
     os.kill(pid_of(decoders), signal.SIGKILL)
     assert decoders.decode(GOOD).size_px == decode_image(GOOD).size_px
+
+
+def test_a_worker_that_cannot_be_replaced_now_is_replaced_later(
+    decoders: Decoders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    open_before = len(list(Path("/proc/self/fd").iterdir()))
+    with monkeypatch.context() as patch:
+        patch.setattr("serving.decoders.subprocess.Popen", refuse)
+        os.kill(pid_of(decoders), signal.SIGKILL)
+        for _ in range(2):
+            with pytest.raises(EngineError, match="no decoder can be started"):
+                decoders.decode(GOOD)
+    assert decoders.decode(GOOD).size_px == decode_image(GOOD).size_px
+    assert len(list(Path("/proc/self/fd").iterdir())) == open_before
 
 
 class Fatal(DecodeLimits):
@@ -114,6 +132,7 @@ def test_the_server_outlives_its_decoder(tmp_path: Path) -> None:
         assert isinstance(decoders, Decoders)
         stopped = [decoders._free.get() for _ in range(decoders._count)]
         for worker in stopped:
+            assert worker is not None
             os.kill(worker.process.pid, signal.SIGSTOP)
             decoders._free.put(worker)
         refused = live.post(GOOD, capture_id="d-2")

@@ -172,6 +172,19 @@ def test_a_check_gets_too_old_where_the_station_says_so(
     assert "inspection detector check --station xray-1" in why(book)[1]
 
 
+def test_a_check_of_the_calibration_before_says_nothing_of_the_new_one(
+    book: DetectorBook, made: Calibration
+) -> None:
+    folder = book.folder("xray-1")
+    write_calibration(made, folder)
+    add_check(folder, check_of(made, 0.4))
+    write_calibration(PANEL.calibration(made_at="2026-11-22T06:30:00.000Z"), folder)
+    assert book.flat_field("xray-1", None).checked_at is None
+    (folder / LIMITS_NAME).write_text("check_every_h = 2\n")
+    code, words = why(book)
+    assert (code, "since it was calibrated" in words) == ("calibration-stale", True)
+
+
 def test_names_of_stations_never_leave_the_folder() -> None:
     names = ["..", ".", "a/b", "../x", ".hidden", "x-ray 1", "Linie 3/Süd"]
     for name in names:

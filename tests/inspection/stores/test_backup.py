@@ -105,6 +105,23 @@ def test_files_are_shared_on_one_disk_and_copied_to_another(plant: Plant, folder
         assert check_backup(Path(place) / "backup").ok
 
 
+def test_a_disk_that_does_not_keep_what_was_linked_makes_no_backup(
+    plant: Plant, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (record,) = plant.inspect(1)
+
+    def refuse(_disk: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("inspection.stores.files.sync_disk", refuse)
+        with pytest.raises(RecordError, match="could not be written"):
+            back_up(plant, folder)
+    assert not (folder / "manifest.json").exists()
+    assert not FileImageStore(folder / IMAGES).path(record.image_sha256).exists()
+    assert back_up(plant, folder).brought > 0
+
+
 @pytest.mark.slow
 def test_backups_under_load_are_consistent_and_hold_what_was_acknowledged(
     plant: Plant, folder: Path, tmp_path: Path

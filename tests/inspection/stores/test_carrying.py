@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -35,16 +35,30 @@ def records(tmp_path: Path) -> Iterator[SqlRecordStore]:
         yield store
 
 
-def added(records: SqlRecordStore, images: FileImageStore, serial: str) -> str:
+def added(records: SqlRecordStore, images: FileImageStore, serial: str, **changes: Any) -> str:
     """Add an inspection whose image is laid and carried; the image's digest."""
     image = f"image of {serial}".encode() * 2000
     digest = hashlib.sha256(image).hexdigest()
     images.lay(image, digest)
     draft = make_draft(
-        serial=serial, image_sha256=digest, evidence=None, carried=Carried(image=image)
+        serial=serial, image_sha256=digest, evidence=None, carried=Carried(image=image), **changes
     )
     records.append(draft)
     return digest
+
+
+def erase(records: SqlRecordStore, digest: str) -> None:
+    """Say that a rule of retention has deleted this file."""
+    records.erase(
+        Erasure(
+            id="er-1",
+            rule="after a day",
+            by="clerk",
+            files=(digest,),
+            recorded_at="2026-11-22T00:00:00.000Z",
+        ),
+        holds_seen=0,
+    )
 
 
 def test_what_a_loss_of_power_takes_is_put_back_at_the_next_start(
@@ -87,30 +101,36 @@ def test_bytes_go_from_the_records_only_when_the_disk_has_them(
     monkeypatch.setattr("inspection.stores.files.sync_disk", refuse)
     carrier.close()  # tries once more, says so, and lets nothing go
     assert records.carried_range() == (1, 5)
+    before = {digest: images.path(digest).stat().st_ino for digest in images.digests()}
     monkeypatch.setattr("inspection.stores.files.sync_disk", synced.append)
     carrier.settle()
     assert len(synced) == 1
     assert records.carried_range() is None
+    # The disk may not have what could not be synced, though it is read as if it had.
+    assert len(before) == 5
+    assert all(images.path(digest).stat().st_ino != inode for digest, inode in before.items())
 
 
 def test_what_was_erased_meanwhile_does_not_come_back(
     images: FileImageStore, records: SqlRecordStore
 ) -> None:
     digest = added(records, images, "a")
+    erase(records, digest)
     images.path(digest).unlink()
-    records.erase(
-        Erasure(
-            id="er-1",
-            rule="after a day",
-            by="clerk",
-            files=(digest,),
-            recorded_at="2026-11-22T00:00:00.000Z",
-        ),
-        holds_seen=0,
-    )
     Carrier(records, images)
     assert digest not in set(images.digests())
     assert records.carried_range() is None
+
+
+def test_what_was_erased_before_and_came_again_is_put_back(
+    images: FileImageStore, records: SqlRecordStore
+) -> None:
+    digest = added(records, images, "a")
+    erase(records, digest)
+    assert added(records, images, "a", capture_id="again", idempotency_key="again") == digest
+    images.path(digest).unlink()
+    Carrier(records, images)
+    assert digest in set(images.digests())
 
 
 def test_the_same_request_again_carries_nothing_twice(

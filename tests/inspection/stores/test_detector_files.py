@@ -9,7 +9,7 @@ import pytest
 
 from inspection.detector.book import DetectorBook
 from inspection.detector.calibration import write_calibration
-from inspection.detector.checks import CHECKS_NAME, Check, add_check
+from inspection.detector.checks import Check, add_check
 from inspection.detector.health import LIMITS_NAME, measure
 from inspection.errors import InputError, RecordsDamaged
 from inspection.stores.backup import make_backup

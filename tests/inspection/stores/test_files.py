@@ -5,6 +5,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from inspection.errors import NotFound, RecordError, RecordsDamaged
-from inspection.store import ImageStore
+from inspection.image_store import ImageStore
 from inspection.stores.files import INCOMING, STALE_AFTER_S, FileImageStore
 
 
@@ -214,3 +215,34 @@ def test_leftovers_are_everything_without_a_digest(images: FileImageStore) -> No
     assert sorted(left.path for left in images.leftovers()) == sorted(strangers)
     assert {left.size_bytes for left in images.leftovers()} == {5}
     assert list(images.digests()) == [kept]
+
+
+def test_nobody_takes_back_what_another_brought_in_the_same_moment(images: FileImageStore) -> None:
+    mine = images.lay(b"image", digest := hashlib.sha256(b"image").hexdigest())
+    assert mine.made is not None
+    images.put(b"image", anew=True)  # neither had seen the other's file
+    os.utime(images.path(digest), ns=(mine.made[1],) * 2)  # the kernel's clock ticks slowly
+    images.take_back(mine)
+    assert images.get(digest) == b"image"
+
+    images.path(digest).chmod(0o644)
+    images.path(digest).write_bytes(b"damaged")
+    images.take_back(images.lay(b"image", digest))  # it mended the file of an earlier record
+    assert images.get(digest) == b"image"
+
+
+def test_a_crash_while_a_file_is_taken_away_leaves_it_in_its_place(
+    images: FileImageStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = images.put(b"image")
+
+    def crash(_path: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", crash)
+        with pytest.raises(KeyboardInterrupt):
+            images.remove(digest, older_than=time.time() + 60)
+    assert list(images.digests()) == []
+    assert FileImageStore(images.root).get(digest) == b"image"
+    assert list(images.leftovers()) == []

@@ -136,6 +136,21 @@ def test_evidence_where_nothing_can_be_measured_is_not_removed(view: ReferenceVi
     assert verdict.findings[0].size_mm is None
 
 
+def test_a_measured_pore_explains_the_evidence_around_it_and_no_more(view: ReferenceView) -> None:
+    cell = SIZE_PX * PITCH_MM / CELLS
+    x, y, z = BODY
+    near = [(x + i * cell, y + j * cell, z) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+    blurred = evidence_at(dict.fromkeys(near, 3.0) | {BODY: 4.0})
+    assert judged(view, [pore(BODY, 1.2)], blurred).disposition == "pass"
+    tail = [(x - i * cell, y, z) for i in range(1, 6)]  # 16 mm, of which the pore is at one end
+    trailing = evidence_at(dict.fromkeys(tail, 3.9) | {BODY: 4.0})
+    verdict = judged(view, [pore(BODY, 1.2)], trailing)
+    assert verdict.disposition == "fail"
+    assert [reason.code for reason in verdict.reasons] == ["defect", "unmeasured"]
+    beside = evidence_at(dict.fromkeys(tail[1:3], 4.0) | {BODY: 3.9, tail[0]: 3.8})
+    assert judged(view, [pore(BODY, 1.2)], beside).disposition == "fail"
+
+
 def test_what_is_left_beside_an_allowed_pore_is_judged_by_the_operating_point(
     view: ReferenceView,
 ) -> None:

@@ -68,7 +68,7 @@ def test_what_sticks_out_of_every_zone_must_be_allowed_elsewhere_too() -> None:
     assert said([across], Rule(largest_mm=1.0)) == [False]
     assert said([across], Rule(largest_mm=3.0)) == [True]
     (made,) = rulings("pore", [across], elsewhere=(), severity_from_mm=())
-    assert made.rule == "not allowed elsewhere, where it reaches"
+    assert made.rule == "it reaches out of every zone, and there: not allowed there"
     beside = square("beside", 20, -20, 30, 20, Rule(largest_mm=9.0))
     assert said([at([BODY, beside], (19.5, 0.0), (21.5, 0.0))]) == [True]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from inspection.zones.gaps import gap
 from inspection.zones.registration import ReferenceView, register
-from inspection.zones.sizing import Indication, Window, difference, gap_px, indications
+from inspection.zones.sizing import Indication, Window, difference, indications
 from tests.simulated_parts import PITCH_MM, SIZE_PX, pore, radiograph, reference_view
 from training.simulation.casting import Pose
 from training.simulation.defects import Defect, grow
@@ -80,6 +81,6 @@ def test_what_runs_into_an_edge_is_not_measured(view: ReferenceView) -> None:
 
 def test_the_gap_between_hulls() -> None:
     square = np.array([(0.0, 0.0), (2.0, 0.0), (2.0, 2.0), (0.0, 2.0)])
-    assert gap_px(square, square + np.array([5, 0])) == pytest.approx(3)
-    assert gap_px(square, square + np.array([1, 1])) == 0
-    assert gap_px(square, np.array([(5.0, 6.0)])) == pytest.approx(5)
+    assert gap(square, square + np.array([5, 0])) == pytest.approx(3)
+    assert gap(square, square + np.array([1, 1])) == 0
+    assert gap(square, np.array([(5.0, 6.0)])) == pytest.approx(5)
