@@ -17,7 +17,7 @@ PYTHON ?=
 DEMO_ARGS ?=
 TEST_ARGS ?=
 # Files of tests side by side, as many as there are cores, four at most.
-PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile
+PARALLEL ?= -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 BENCH_ARGS ?= --short
 
 # What `make bundle` makes: server, server-gpu or trainer, for this Python and machine or another:

@@ -65,11 +65,11 @@ def test_inspections_are_counted_once_by_what_became_of_them(served: Live) -> No
         assert counted == sum(answer["disposition"] == disposition for answer in answers)
     for stage in ("decode", "prepare", "infer", "store", "total"):
         name = "inspection_stage_duration_seconds_count"
-        counted = [
+        timed = [
             value(samples, name, stage=stage, disposition=each)
             for each in ("pass", "fail", "review")
         ]
-        assert counted == [
+        assert timed == [
             sum(answer["disposition"] == each for answer in answers)
             for each in ("pass", "fail", "review")
         ]
