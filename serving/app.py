@@ -65,6 +65,7 @@ from serving.routes import (
     view_sets,
 )
 from serving.state import Server
+from serving.threads import stand_back
 from serving.tracing import Tracer
 from serving.warming import warm_engine
 from serving.web import pages
@@ -207,7 +208,9 @@ def open_server(settings: Settings, *, make_engine: MakeEngine | None = None) ->
             stack.callback(tracer.close)
         lines = Lines(registry, at_work, products=settings.products)
         stack.callback(lines.close)
-        workers = ThreadPoolExecutor(settings.server.workers, thread_name_prefix="inspect")
+        workers = ThreadPoolExecutor(
+            settings.server.workers, thread_name_prefix="inspect", initializer=stand_back
+        )
         stack.callback(workers.shutdown)
         lines.watch()
         keeper = None

@@ -24,6 +24,7 @@ import numpy as np
 from inspection.engine import Prediction
 from inspection.errors import EngineError
 from serving.standby import StandbyEngine
+from serving.threads import stand_back
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -189,6 +190,7 @@ class BatchingEngine:
             self.abandon(complaint)
 
     def _run(self) -> None:
+        stand_back()
         try:
             while batch := self._next_batch():
                 self._running = batch

@@ -22,6 +22,7 @@ from serving.memory import few_arenas
 from serving.routes.health import checks_of
 from serving.settings import Settings, load_settings
 from serving.supervising import Notifier, supervise
+from serving.threads import take_turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,6 +76,7 @@ def serve(
         raise click.UsageError(f"{error}. {error.remedy}") from error
     log_to_stderr()
     few_arenas()
+    take_turns()
     if check:
         _check(settings)
         return

@@ -1,6 +1,7 @@
 """Who is let in: a request whose answer would come too late is refused at the door, in a moment.
 
-    headers -> Deadline -> Gate.enter: what waits x time an answer takes <= time left -> Entry
+    headers -> Deadline
+            -> Gate.enter: what waits x time an answer takes <= half of the time left -> Entry
             -> the body is in: from here on the server's own time is measured
             -> a worker begins: still in time, and somebody still there? -> judged, recorded
 
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
 SMOOTHING: Final = 0.1
 """Weight of the newest time in the moving average; the last twenty or so matter."""
+
+QUEUE_SHARE: Final = 0.5
+"""Of the time left, what waiting may take; the rest is for what no average foretells: a commit that
+takes long, a body that comes late, other programs."""
 
 ENOUGH: Final = 3
 """Of so many answers the quickest is believed, and before them nobody is refused for what they
@@ -141,7 +146,7 @@ class Gate:
             wait_s = (self._inside + 1) * (self._per_answer_s or 0.0)
             # Where the server has nothing to do, it is tried, and measured anew.
             known = self._arrived and self._timed >= ENOUGH
-            late_s = now + wait_s - deadline if known else 0.0
+            late_s = wait_s - QUEUE_SHARE * (deadline - now) if known else 0.0
             if self._inside >= self._longest or late_s > 0:
                 raise Overloaded(
                     f"{self._inside} requests wait, and an answer would take {wait_s:.1f} s",

@@ -125,6 +125,8 @@ class PromotionFields(_Wire):
 class ServedProduct(_Wire):
     """One listed product."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": examples.MODELS["items"]})
+
     product: str
     state: Literal["serving", "refused"]
     detail: str | None = Field(description="why it is refused, or what else there is to know")

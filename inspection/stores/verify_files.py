@@ -67,6 +67,8 @@ class FilesCheck:
                 f"record {sequence}: the file of its {what} is missing, and no entry says that it "
                 f"was erased: {digest.hex()}"
             )
+        for key in self._carried - self._named:
+            self._problem(f"the records carry a file that none of them names: {key.hex()}")
         self.erased = len(self._absent) - len(self._missing)
 
     def extra(self) -> int:

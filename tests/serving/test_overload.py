@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -17,7 +18,7 @@ from inspection.engines.openvino import OpenVinoEngine
 from serving.batching import BatchingEngine
 from serving.client import StationClient
 from serving.errors import DeadlinePassed, Overloaded
-from serving.gate import ENOUGH, Gate
+from serving.gate import ENOUGH, QUEUE_SHARE, Gate
 from serving.settings import Settings
 from tests.live_server import Live, running, serial, settings_in
 from tests.spot_model import part_png
@@ -236,7 +237,8 @@ def test_whoever_comes_alone_is_let_in(deadlines: list[float], queue: int) -> No
         try:
             entered.append(gate.enter(time.monotonic() + seconds))
             entered[-1].arrived()
-            entered[-1].begin()
+            with suppress(DeadlinePassed):  # the shortest may have passed by now
+                entered[-1].begin()
         except Overloaded as error:
             refused.append((len(entered), error.retry_after_s or 0))
     assert all(inside and retry >= 1 for inside, retry in refused)
@@ -267,7 +269,7 @@ def test_what_others_do_to_the_line_is_not_taken_for_slow_work(beside: str) -> N
             following.begin()
             other.leave()
             other = following
-        entry = gate.enter(time.monotonic() + 0.1)
+        entry = gate.enter(time.monotonic() + 0.1 / QUEUE_SHARE)
         entry.arrived()
         entry.begin()
         time.sleep(0.001)
