@@ -13,6 +13,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from anyio import to_thread
@@ -148,6 +149,7 @@ def open_server(settings: Settings, *, make_engine: MakeEngine | None = None) ->
             remedy="Name a folder that the server's user may write: --data-dir.",
         ) from error
     url = settings.database_url or records_url(settings.data_dir)
+    import_module("inspection.decoding.dicom")  # half a second that no station should wait for
     with ExitStack() as stack:
         access_keys = AccessKeys(url)
         stack.callback(access_keys.close)
