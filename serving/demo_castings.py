@@ -223,7 +223,7 @@ def _look(
         f"{box['width']} x {box['height']} px{size}{zone}"
     )
     console.print(f"What is true of it: {sample.defects or 'nothing to reject'}")
-    picture = client.get(answer["heatmap"])
+    picture = client.get(answer["links"]["heatmap"])
     check(picture)
     place = DATA_DIR / "heatmap.png"
     place.write_bytes(picture.content)
