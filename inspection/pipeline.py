@@ -20,7 +20,7 @@ import numpy as np
 from inspection.acceptance import accept, misplaced, place
 from inspection.errors import RequestError, SerialError, SerialFormatError, Unjudgeable
 from inspection.frame import DecodeLimits, decode_image
-from inspection.recipe import judged_pixels, prepare
+from inspection.recipe import judged_pixels, network_input
 from inspection.record import (
     DetectorReference,
     EvidenceReference,
@@ -35,6 +35,8 @@ from inspection.verdict import Reason, decide, needs_person, unjudged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    from numpy.typing import NDArray
 
     from inspection.decoding.acquisition import Acquisition
     from inspection.detector.flat_field import FlatField
@@ -252,7 +254,8 @@ def judge(
         with _timed(timings, "prepare"):
             if package.recipe.flat_field and line.detectors is not None:
                 flat = line.detectors.flat_field(station, frame.acquisition)
-            image = prepare(frame, package.recipe, flat)
+            pixels = judged_pixels(frame, package.recipe, flat)
+            image = network_input(pixels, package.recipe)
     except Unjudgeable as error:
         return unjudged(Reason(code=error.reason, detail=str(error))), None, flat
     with _timed(timings, "infer"):
@@ -262,15 +265,14 @@ def judge(
         prediction, document.calibration, document.operating_point, package.recipe, frame.size_px
     )
     if package.recipe.references:
-        verdict = _under_zones(verdict, prediction, frame, flat, package, view, timings)
+        verdict = _under_zones(verdict, prediction, pixels, package, view, timings)
     return verdict, prediction, flat
 
 
 def _under_zones(
     verdict: Verdict,
     prediction: Prediction,
-    frame: Frame,
-    flat: FlatField | None,
+    pixels: NDArray[np.float32],
     package: ModelPackage,
     view: str | None,
     timings: dict[str, float],
@@ -279,7 +281,6 @@ def _under_zones(
     document = package.document
     try:
         with _timed(timings, "register"):
-            pixels = judged_pixels(frame, package.recipe, flat)
             placed = place(package.recipe, package.views, pixels, name=view)
     except Unjudgeable as error:
         return misplaced(verdict, error)

@@ -180,7 +180,11 @@ def prepare(frame: Frame, recipe: Recipe, flat: FlatField | None = None) -> NDAr
     Raises:
         Unjudgeable: the frame is not what the recipe or the calibration was made for.
     """
-    pixels = judged_pixels(frame, recipe, flat)
+    return network_input(judged_pixels(frame, recipe, flat), recipe)
+
+
+def network_input(pixels: NDArray[np.float32], recipe: Recipe) -> NDArray[np.float32]:
+    """(C, H, W) float32, the second half of `prepare`: from what `judged_pixels` gives."""
     full_height, full_width = pixels.shape[:2]
     to_height, to_width = recipe.input_size_px
     if pixels.shape[:2] != (to_height, to_width):

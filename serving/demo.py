@@ -14,7 +14,7 @@ import secrets
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 from rich.box import SIMPLE
@@ -25,20 +25,13 @@ from inspection.errors import EngineError
 from inspection.serials import SerialFormat
 from serving.client import StationClient
 from serving.demo_steps import (
-    TABLE_WIDTH,
     Steps,
     check,
     get,
     newest,
-    print_seconds,
-    start_server,
-    stop,
+    run_demo,
     verb,
-    wait,
 )
-
-if TYPE_CHECKING:
-    pass
 
 DATA_SET = "elpv"
 PRODUCT = "elpv-cell"
@@ -59,14 +52,13 @@ class Sample:
 
 
 def run(*, once: bool) -> None:
-    """Walk the whole way once; then serve until Ctrl-C, or stop when `once`.
+    """Walk the whole way once; see `run_demo`."""
+    run_demo(DATA_DIR, _made, _walk, once=once)
 
-    Raises:
-        InspectionError: a step did not succeed; the server is stopped first.
-    """
-    terminal = Console(highlight=False)
-    console = Console(highlight=False, width=max(TABLE_WIDTH, terminal.width))
-    steps = Steps(console)
+
+def _made(steps: Steps) -> str:
+    """Set and model; the promoted package as MODEL@VERSION."""
+    console = steps.console
     with steps.step("import the data set"):
         console.print(
             "The images come with the package elpv-dataset: 2,624 solar cells under "
@@ -87,23 +79,10 @@ def run(*, once: bool) -> None:
             *("models", "promote", reference),
             *("--accept-risk", "demonstration on public images; no part is shipped on it"),
         )
-    with steps.step("start the server"):
-        server, address = start_server(DATA_DIR)
-    try:
-        _walk(steps, address, reference)
-        with steps.step("verify the records"):
-            verb("verify", "--data-dir", str(DATA_DIR))
-        print_seconds(console, steps)
-        console.print(f"\nThe page: [bold]{address}/[/bold]   the API: {address}/docs")
-        if not once:
-            console.print("Serving until Ctrl-C.")
-            wait(server)
-    finally:
-        stop(server)
-    console.print("Stopped. The records stay in " + str(DATA_DIR))
+    return reference
 
 
-def _walk(steps: Steps, address: str, reference: str) -> None:
+def _walk(steps: Steps, reference: str, address: str) -> None:
     console = steps.console
     with steps.step("choose 60 test parts"):
         table = DATA_DIR / "test-parts.csv"

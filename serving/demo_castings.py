@@ -16,6 +16,7 @@ import secrets
 import shutil
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,16 +28,12 @@ from rich.table import Table
 from inspection.errors import EngineError
 from serving.client import StationClient
 from serving.demo_steps import (
-    TABLE_WIDTH,
     Steps,
     check,
     get,
     newest,
-    print_seconds,
-    start_server,
-    stop,
+    run_demo,
     verb,
-    wait,
 )
 
 if TYPE_CHECKING:
@@ -50,6 +47,7 @@ PIXELS = 512  # of 0.2 mm: the smallest rejectable pore is 4 of them
 PARTS = 480
 SHOWN = 24  # test parts that are sent to the server
 DATA_DIR = Path("var/demo-castings")
+SET = "set"  # the simulated castings, in that folder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,34 +62,13 @@ class Sample:
 
 
 def run(*, once: bool, parts: int = PARTS) -> None:
-    """Walk the whole way once; then serve until Ctrl-C, or stop when `once`.
-
-    Raises:
-        InspectionError: a step did not succeed; the server is stopped first.
-    """
-    terminal = Console(highlight=False)
-    console = Console(highlight=False, width=max(TABLE_WIDTH, terminal.width))
-    steps = Steps(console)
-    folder = DATA_DIR / "set"
-    reference = _made(steps, folder, parts)
-    with steps.step("start the server"):
-        server, address = start_server(DATA_DIR)
-    try:
-        _walk(steps, folder, reference, address)
-        with steps.step("verify the records"):
-            verb("verify", "--data-dir", str(DATA_DIR))
-        print_seconds(console, steps)
-        console.print(f"\nThe page: [bold]{address}/[/bold]   the API: {address}/docs")
-        if not once:
-            console.print("Serving until Ctrl-C.")
-            wait(server)
-    finally:
-        stop(server)
-    console.print("Stopped. The records stay in " + str(DATA_DIR))
+    """Walk the whole way once; see `run_demo`."""
+    run_demo(DATA_DIR, partial(_made, parts=parts), _walk, once=once)
 
 
-def _made(steps: Steps, folder: Path, parts: int) -> str:
+def _made(steps: Steps, *, parts: int) -> str:
     """Set, calibration and model; the promoted package as MODEL@VERSION."""
+    folder = DATA_DIR / SET
     with steps.step(f"simulate {parts} castings"):
         shutil.rmtree(folder, ignore_errors=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -120,6 +97,10 @@ def _made(steps: Steps, folder: Path, parts: int) -> str:
         )
         reference = newest(DATA_SET)
     with steps.step("promote"):
+        steps.console.print(
+            "So few castings make a poor model: bad ones pass, good ones fail. "
+            "The promotion says what is accepted:"
+        )
         verb(
             *("models", "promote", reference),
             *("--accept-risk", "demonstration on simulated castings; no part is shipped on it"),
@@ -127,12 +108,12 @@ def _made(steps: Steps, folder: Path, parts: int) -> str:
     return reference
 
 
-def _walk(steps: Steps, folder: Path, reference: str, address: str) -> None:
+def _walk(steps: Steps, reference: str, address: str) -> None:
     console = steps.console
     with steps.step("evaluate, and choose test parts"):
         table = DATA_DIR / "test-parts.csv"
         verb("evaluate", reference, DATA_SET, "--csv", str(table), quiet=True)
-        samples = _choose(table, folder)
+        samples = _choose(table, DATA_DIR / SET)
     with steps.step(f"as a station: POST {len(samples)} images"), StationClient(address) as station:
         answers = _post_all(station, samples)
     differing = [
@@ -235,7 +216,7 @@ def _print_answers(
 ) -> None:
     table = Table(box=SIMPLE, title=f"{len(answers)} castings through the server")
     for heading in ("serial", "verdict", "what is true of it", "trace ID"):
-        table.add_column(heading, no_wrap=True)
+        table.add_column(heading, no_wrap=heading != "what is true of it")
     colours = {"pass": "green", "fail": "red", "review": "yellow"}
     for sample, answer in zip(samples, answers, strict=True):
         verdict = answer["disposition"]

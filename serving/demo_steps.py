@@ -20,7 +20,7 @@ from inspection.cli import DEBUG_VARIABLE
 from inspection.errors import ConfigurationError, InspectionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     import httpx
@@ -43,6 +43,44 @@ class Steps:
         start = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - start
+
+
+def run_demo(
+    data_dir: Path,
+    make: Callable[[Steps], str],
+    walk: Callable[[Steps, str, str], None],
+    *,
+    once: bool,
+) -> None:
+    """A model, a server, what its users do; then serve until Ctrl-C, or stop when `once`.
+
+    Args:
+        data_dir: where the server keeps everything.
+        make: trains and promotes; gives the package as MODEL@VERSION.
+        walk: plays the users, with that and the server's address.
+        once: stop at the end.
+
+    Raises:
+        InspectionError: a step did not succeed; the server is stopped first.
+    """
+    terminal = Console(highlight=False)
+    console = Console(highlight=False, width=max(TABLE_WIDTH, terminal.width))
+    steps = Steps(console)
+    reference = make(steps)
+    with steps.step("start the server"):
+        server, address = start_server(data_dir)
+    try:
+        walk(steps, reference, address)
+        with steps.step("verify the records"):
+            verb("verify", "--data-dir", str(data_dir))
+        print_seconds(console, steps)
+        console.print(f"\nThe page: [bold]{address}/[/bold]   the API: {address}/docs")
+        if not once:
+            console.print("Serving until Ctrl-C.")
+            wait(server)
+    finally:
+        stop(server)
+    console.print(f"Stopped. The records stay in {data_dir}")
 
 
 def newest(model: str) -> str:

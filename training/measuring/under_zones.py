@@ -61,12 +61,11 @@ def under_zones(
         path = manifest.file(row)
         try:
             pixels = judged_pixels(decode_image(path.read_bytes()), recipe, flat)
+            placed = place(recipe, views, pixels, name=row.view)
         except OSError as error:
             raise DataError(f"{path}: {error.strerror or error}") from error
         except ImageError as error:
             raise DataError(f"{path} cannot be read: {error}", remedy=error.remedy) from error
-        try:
-            placed = place(recipe, views, pixels, name=row.view)
         except Unjudgeable as error:
             return misplaced(verdict, error)
         return accept(verdict, prediction, calibration, operating_point, placed)
