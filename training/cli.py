@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from inspection.commands.options import weights_dir_option
 from training.commands.check import check_data, relabel_set
 from training.commands.data import DATASETS, data, find_set, read_flips
 from training.commands.evaluate import evaluate
 from training.commands.options import (
-    WEIGHTS,
     FirstPage,
     leaks_told,
     read_costs,
@@ -165,7 +165,7 @@ KEYS = {
     help="json: a JSON object a line on stderr, for a program that watches.",
 )
 @DATASETS
-@WEIGHTS
+@weights_dir_option
 def train(
     name: str,
     config: Path | None,

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from inspection.commands.places import echo_columns, echo_json, output_format, with_place
+from inspection.commands.options import output_format, weights_dir_option
+from inspection.commands.places import echo_columns, echo_json, with_place
 from inspection.errors import RequestError
 from inspection.registry import Registry
 from inspection.stores.acts import Act, acts_on_keys, acts_on_parts
@@ -36,14 +37,7 @@ _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
     help="From then on: 2026-11-21, or with time and zone.  [default: 30 days ago]",
 )
 @click.option("--refused", is_flag=True, help="Only what was refused.")
-@click.option(
-    "--weights-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("weights"),
-    show_default=True,
-    envvar="INSPECTION_WEIGHTS_DIR",
-    help="The folder of model packages, for what was promoted.",
-)
+@weights_dir_option
 @output_format
 def audit(place: Place, since: str | None, refused: bool, weights_dir: Path, form: str) -> None:
     """Show who did what, and who was refused; oldest first.

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from inspection.commands.places import echo_columns, echo_json, output_format, with_place
+from inspection.commands.options import output_format
+from inspection.commands.places import echo_columns, echo_json, with_place
 from inspection.stores.audit import note_act
 from inspection.stores.backup import make_backup
 from inspection.stores.files import FileImageStore

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from inspection.commands.places import echo_json, output_format, with_place
+from inspection.commands.options import output_format
+from inspection.commands.places import echo_json, with_place
 from inspection.errors import NotFound
 from inspection.proofs.key_files import make_key, read_key, read_or_make_key
 from inspection.proofs.witnesses import parse_witness

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from inspection.commands.places import echo_columns, echo_json, output_format, with_place
+from inspection.commands.options import output_format
+from inspection.commands.places import echo_columns, echo_json, with_place
 from inspection.errors import InspectionError
 from inspection.stores.audit import note_act
 from inspection.stores.migrate import schema_status

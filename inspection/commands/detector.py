@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from inspection.commands.places import DATA_DIR, echo_columns, echo_json, output_format
+from inspection.commands.options import output_format
+from inspection.commands.places import DATA_DIR, echo_columns, echo_json
 from inspection.detector.book import FOLDER, DetectorBook, Standing
 from inspection.detector.calibrating import LEAST_FRAMES, calibrate, sum_up
 from inspection.detector.calibration import write_calibration

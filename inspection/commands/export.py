@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from inspection.commands.options import weights_dir_option
 from inspection.registry import Registry
 from inspection.triton_repository import ENGINE_CACHE, ExportOptions, export_to_triton
 
@@ -49,14 +50,7 @@ def export() -> None:
     show_default=True,
     help="With tensorrt: where Triton keeps the engines that it builds.",
 )
-@click.option(
-    "--weights-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("weights"),
-    show_default=True,
-    envvar="INSPECTION_WEIGHTS_DIR",
-    help="The folder of model packages.",
-)
+@weights_dir_option
 def triton(
     package: str,
     repository: Path,

@@ -15,6 +15,7 @@ import click
 
 from inspection.commands.groups import SharedGroup
 from inspection.commands.models_tables import history_table, list_table, print_table, show_table
+from inspection.commands.options import output_format, weights_dir_option
 from inspection.errors import InspectionError
 from inspection.registry import Registry
 
@@ -32,14 +33,7 @@ ELSEWHERE: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
 
 
 @click.group(cls=SharedGroup, entry_points=COMMAND_GROUP, elsewhere=ELSEWHERE)
-@click.option(
-    "--weights-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("weights"),
-    show_default=True,
-    envvar="INSPECTION_WEIGHTS_DIR",
-    help="The folder of model packages.",
-)
+@weights_dir_option
 @click.pass_context
 def models(context: click.Context, weights_dir: Path) -> None:
     """List, show, compare, promote, retire and roll back model packages."""
@@ -63,20 +57,13 @@ def weights_option(command: Callable[..., None]) -> Callable[..., None]:
     )(command)
 
 
-def _format_option(command: Callable[..., None]) -> Callable[..., None]:
-    formats = click.Choice(["table", "json"])
-    return click.option("--format", "form", type=formats, default="table", show_default=True)(
-        command
-    )
-
-
 def _by_option(command: Callable[..., None]) -> Callable[..., None]:
     name = "Who decides it, for the log; the account's name when absent."
     return click.option("--by", metavar="NAME", help=name)(command)
 
 
 @models.command("list")
-@_format_option
+@output_format
 @weights_option
 @click.pass_obj
 def list_models(registry: Registry, form: str) -> None:
@@ -95,7 +82,7 @@ def list_models(registry: Registry, form: str) -> None:
 
 @models.command()
 @click.argument("reference", metavar="MODEL@VERSION")
-@_format_option
+@output_format
 @weights_option
 @click.pass_obj
 def show(registry: Registry, reference: str, form: str) -> None:
@@ -179,7 +166,7 @@ def retire(registry: Registry, reference: str, reason: str, by: str | None) -> N
 
 @models.command()
 @click.option("--product", help="Only this product.")
-@_format_option
+@output_format
 @weights_option
 @click.pass_obj
 def history(registry: Registry, product: str | None, form: str) -> None:

@@ -6,17 +6,10 @@ from pathlib import Path
 
 import click
 
+from inspection.commands.options import weights_dir_option
 from inspection.package_archive import export_package, import_package
 from inspection.registry import Registry
 
-_weights_dir = click.option(
-    "--weights-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("weights"),
-    show_default=True,
-    envvar="INSPECTION_WEIGHTS_DIR",
-    help="The folder of model packages.",
-)
 _FILE = click.Path(path_type=Path)
 
 
@@ -28,7 +21,7 @@ def package() -> None:
 @package.command("export")
 @click.argument("reference", metavar="MODEL@VERSION")
 @click.argument("file", type=_FILE)
-@_weights_dir
+@weights_dir_option
 def export_model(reference: str, file: Path, weights_dir: Path) -> None:
     """Write a package into FILE, which must not be there yet."""
     manifest = export_package(Registry(weights_dir), reference, file)
@@ -39,7 +32,7 @@ def export_model(reference: str, file: Path, weights_dir: Path) -> None:
 
 @package.command("import")
 @click.argument("file", type=_FILE)
-@_weights_dir
+@weights_dir_option
 def import_model(file: Path, weights_dir: Path) -> None:
     """Verify FILE and put the package in it among the others.
 

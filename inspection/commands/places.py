@@ -26,15 +26,6 @@ _T = TypeVar("_T")
 DATA_DIR: Final = "INSPECTION_DATA_DIR"
 DATABASE_URL: Final = "INSPECTION_DATABASE_URL"
 
-output_format = click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="For people or for programs.",
-)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from inspection.commands.places import echo_json, output_format, with_place
+from inspection.commands.options import output_format
+from inspection.commands.places import echo_json, with_place
 from inspection.errors import InputError
 from inspection.proofs.check import check_archive
 from inspection.proofs.key_files import read_or_make_key

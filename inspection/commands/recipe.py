@@ -17,7 +17,7 @@ import click
 import cv2
 
 from inspection.commands.groups import SharedGroup
-from inspection.commands.places import output_format
+from inspection.commands.options import output_format, weights_dir_option
 from inspection.display import shown
 from inspection.errors import ConfigurationError, InputError
 from inspection.package import load_package
@@ -54,14 +54,7 @@ def recipe() -> None:
     help="Draw the zones over the reference view.",
 )
 @click.option("--view", metavar="NAME", help="Which view to draw, of a recipe that has several.")
-@click.option(
-    "--weights-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("weights"),
-    show_default=True,
-    envvar="INSPECTION_WEIGHTS_DIR",
-    help="The folder of model packages.",
-)
+@weights_dir_option
 @output_format
 def show(source: str, png: Path | None, view: str | None, weights_dir: Path, form: str) -> None:
     """Say what a recipe demands, once it and its reference views hold."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from inspection.commands.places import echo_columns, echo_json, output_format, with_place
+from inspection.commands.options import output_format
+from inspection.commands.places import echo_columns, echo_json, with_place
 from inspection.stores.keys import SCOPES, AccessKeys
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from inspection.commands.places import echo_columns, echo_json, output_format, with_place
+from inspection.commands.options import output_format
+from inspection.commands.places import echo_columns, echo_json, with_place
 from inspection.stores.files import FileImageStore
 from inspection.stores.retention import apply, choose, read_rules
 from inspection.stores.sql import open_records

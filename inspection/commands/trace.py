@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from inspection.commands.places import echo_columns, echo_json, output_format, with_place
+from inspection.commands.options import output_format
+from inspection.commands.places import echo_columns, echo_json, with_place
 from inspection.entries import canonical_json, kind_of
 from inspection.errors import InputError, NotFound
 from inspection.events import (

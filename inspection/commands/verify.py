@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from inspection.commands.places import echo_columns, echo_json, output_format, with_place
+from inspection.commands.options import output_format
+from inspection.commands.places import echo_columns, echo_json, with_place
 from inspection.errors import InspectionError
 from inspection.proofs.key_files import read_key
 from inspection.proofs.notes import VerifierKey

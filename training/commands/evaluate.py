@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from inspection.commands.options import weights_dir_option
 from inspection.errors import ConfigurationError, DataError, QualityGateError
 from inspection.package import load_package
 from inspection.registry import Registry
 from training.commands.data import DATASETS, find_set
-from training.commands.options import WEIGHTS, read_share
+from training.commands.options import read_share
 from training.places import require_writable
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True
 )
 @DATASETS
-@WEIGHTS
+@weights_dir_option
 def evaluate(
     package: str,
     dataset: str,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,14 +16,6 @@ if TYPE_CHECKING:
 
 SMALLEST_PX = 32  # below it the backbone's last stage would be a single cell
 COST_NAMES = ("escape", "overkill", "review")
-WEIGHTS = click.option(
-    "--weights-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("weights"),
-    show_default=True,
-    envvar="INSPECTION_WEIGHTS_DIR",
-    help="The folder of model packages.",
-)
 
 
 class FirstPage(click.Command):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from inspection.commands.options import weights_dir_option
 from inspection.errors import ConfigurationError, DataError
 from inspection.package import load_package
 from inspection.registry import Registry
@@ -39,14 +40,7 @@ PAGE, FIGURES = "report.html", "report.json"
     help="The page to sign, or the same figures for programs.",
 )
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of report.json, and stop.")
-@click.option(
-    "--weights-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("weights"),
-    show_default=True,
-    envvar="INSPECTION_WEIGHTS_DIR",
-    help="The folder of model packages.",
-)
+@weights_dir_option
 def report(
     package: str | None,
     show: bool,

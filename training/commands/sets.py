@@ -10,9 +10,9 @@ import click
 from rich.box import SIMPLE
 from rich.table import Table
 
+from inspection.commands.options import weights_dir_option
 from inspection.errors import DataError
 from training.commands.data import DATASETS, data, find_set, split_reference
-from training.commands.options import WEIGHTS
 
 if TYPE_CHECKING:
     from training.manifest import Manifest
@@ -96,7 +96,7 @@ def show_set(name: str, verify: bool, datasets_dir: Path) -> None:
 @click.argument("name", metavar="DATASET[@REVISION]")
 @click.option("--yes", is_flag=True, help="Do not ask, and remove what models were made from.")
 @DATASETS
-@WEIGHTS
+@weights_dir_option
 def remove_set(name: str, yes: bool, datasets_dir: Path, weights_dir: Path) -> None:
     """Remove a revision of a data set, or the whole of it.
 
