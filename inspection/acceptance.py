@@ -27,6 +27,7 @@ from inspection.errors import Unjudgeable
 from inspection.recipe import Region
 from inspection.verdict import Disposition, Finding, Reason
 from inspection.zones.gaps import distances
+from inspection.zones.pooling import pooled, sharpness_of
 from inspection.zones.registration import register
 from inspection.zones.rules import locate, rulings, size_in_words
 from inspection.zones.sizing import Window, difference, feret_px, indications
@@ -48,9 +49,6 @@ if TYPE_CHECKING:
 MOST_SPOTS: Final = 32
 MOST_FOUND: Final = 64
 """Of one class: spots that are looked into, and indications; a class with more of them stands."""
-
-ROUNDING: Final = 0.01
-"""By how much a score may lie outside its own map: arithmetic of 8 bits of mantissa."""
 
 MARGIN_MM: Final = 6.0
 """Around a spot, so that what begins in it can be followed to its end."""
@@ -209,30 +207,6 @@ def accept(
         reasons=tuple(reasons),
         allowed=tuple(allowed),
     )
-
-
-def sharpness_of(evidence: NDArray[np.float32], score: float) -> float | None:
-    """The r for which log(mean(exp(r e))) / r of a map is its score; None when there is none.
-
-    Networks pool so (`engines.network.pool_evidence`), and it grows with r from mean to maximum.
-    """
-    low, high = 1e-3, 1e3
-    if not (pooled(evidence, low) - ROUNDING <= score <= float(evidence.max()) + ROUNDING):
-        return None
-    for _ in range(60):
-        middle = math.sqrt(low * high)
-        if pooled(evidence, middle) < score:
-            low = middle
-        else:
-            high = middle
-    return high
-
-
-def pooled(evidence: NDArray[np.float32], sharpness: float) -> float:
-    """log(mean(exp(r e))) / r of a map."""
-    values = evidence.astype(np.float64)
-    peak = float(values.max())
-    return peak + math.log(float(np.exp((values - peak) * sharpness).mean())) / sharpness
 
 
 def _search(

@@ -16,6 +16,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
@@ -23,6 +24,7 @@ from starlette.exceptions import HTTPException
 from inspection.errors import ImageTooLarge, KeyMissing, RequestError, UnsupportedImage
 from inspection.frame import MEDIA_TYPES
 from inspection.record import InspectionRequest
+from serving.connections import peer_of
 from serving.errors import BodyTooSlow
 from serving.forms import read_form
 from serving.schemas import InspectionFields
@@ -86,10 +88,13 @@ async def admit(request: Request, server: Server) -> Arrival:
         data, declared, pairs = await _read_form(request, limit)
         understood = _understood(server, pairs, key)
     elif content_type in MEDIA_TYPES:
-        understood = _understood(server, request.query_params.multi_items(), key)
-        _check_length(request, limit, limit)
-        chunks = [chunk async for chunk in _counted(request, limit, limit)]
-        data, declared = b"".join(chunks), content_type
+        understood = _understood(server, fields_in_query(request), key)
+        length = _check_length(request, limit, limit)
+        if length is not None:
+            data = await peer_of(request.scope).whole_body(length)
+        else:
+            data = b"".join([chunk async for chunk in _counted(request, limit, limit)])
+        declared = content_type
     else:
         raise UnsupportedImage(
             f"Content-Type {content_type!r} is not accepted"
@@ -177,6 +182,11 @@ def content_type_of(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
+def fields_in_query(request: Request) -> list[tuple[str, str]]:
+    """The fields of a query, in order, as often as they come."""
+    return parse_qsl(request.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+
+
 def fields_of(pairs: Iterable[tuple[str, str]]) -> InspectionFields:
     """The fields of a request, each at most once, none unknown.
 
@@ -242,10 +252,14 @@ def idempotency_key(request: Request) -> str:
     return keys[0]
 
 
-def _check_length(request: Request, length_limit: int, limit: int) -> None:
+def _check_length(request: Request, length_limit: int, limit: int) -> int | None:
+    """How long the body will be; None where nothing says it."""
     length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > length_limit:
+    if not length.isdecimal():
+        return None
+    if int(length) > length_limit:
         raise ImageTooLarge(f"the body has {length} bytes; the limit is {limit}")
+    return int(length)
 
 
 async def _counted(request: Request, length_limit: int, limit: int) -> AsyncGenerator[bytes, None]:

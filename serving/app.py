@@ -40,6 +40,7 @@ from serving.envelope import Envelope
 from serving.feed import Feed
 from serving.gate import Gate
 from serving.gauges import State
+from serving.in_bulk import InBulk
 from serving.keeping import Keeping, can_keep
 from serving.keyring import KeyRing
 from serving.lines import Lines
@@ -72,6 +73,8 @@ from serving.warming import warm_engine
 from serving.web import pages
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
     from inspection.engine import Engine
     from inspection.frame import Frame
     from inspection.package import ModelPackage
@@ -103,7 +106,7 @@ def create_app(settings: Settings, *, make_engine: MakeEngine | None = None) -> 
             await app.state.server.feed.closed()
             await to_thread.run_sync(opened.__exit__, None, None, None)
 
-    app = FastAPI(
+    app = _App(
         title="inspection",
         lifespan=lifespan,
         openapi_url=None,
@@ -125,9 +128,22 @@ def create_app(settings: Settings, *, make_engine: MakeEngine | None = None) -> 
         pages.router(), dependencies=[Depends(allow("read"))], include_in_schema=False
     )
     problems.install(app, settings)
-    app.add_middleware(Door, route=inspections.POSTING)
     app.add_middleware(Envelope)
+    app.door = Envelope(Door(inspections.POSTING))
     return app
+
+
+class _App(FastAPI):
+    """The framework's application, with a way of its own for posted images."""
+
+    door: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if Door.takes(scope):
+            scope["app"] = self
+            await self.door(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 @contextmanager
@@ -232,6 +248,7 @@ def open_server(settings: Settings, *, make_engine: MakeEngine | None = None) ->
             lines=lines,
             workers=workers,
             gate=Gate(longest_queue=settings.server.queue),
+            in_bulk=InBulk(metrics),
             metrics=metrics,
             feed=Feed(records),
             keeping=keeping,

@@ -24,6 +24,7 @@ import binascii
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -217,6 +218,7 @@ def check_exposure(host: str, keys: KeyRing) -> None:
         )
 
 
+@lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
     """Whether an address, or `localhost`, is this machine's own."""
     try:

@@ -16,7 +16,7 @@ import uvicorn
 
 from inspection.errors import ConfigurationError
 from serving.app import create_app, open_server
-from serving.connections import HEAD_BYTES, guarded_protocol
+from serving.connections import guarded_protocol
 from serving.envelope import log_to_stderr
 from serving.memory import few_arenas
 from serving.routes.health import checks_of
@@ -155,7 +155,6 @@ def web_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         app,
         http=guarded_protocol(),
         ws="none",
-        h11_max_incomplete_event_size=HEAD_BYTES,
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -173,6 +172,8 @@ class WebServer(uvicorn.Server):
         app: Any = self.config.app
         app.state.server.feed.stop()
         await super().shutdown(sockets=sockets)
+        protocol: Any = self.config.http_protocol_class
+        protocol.lingering.close()
 
 
 class _Announcing(WebServer):

@@ -8,12 +8,11 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 
 from serving import problems
 from serving.auth import leave
-from serving.connections import ambiguous
+from serving.connections import ambiguous, peer_of
 from serving.tracing import names_of, parent_of
 
 if TYPE_CHECKING:
@@ -32,6 +31,10 @@ HEADERS: Final = {
 }
 """On every answer that does not say otherwise itself."""
 
+_RAW: Final = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+
+_written = json.JSONEncoder(ensure_ascii=False, default=str).encode
+
 log = logging.getLogger("serving")
 
 
@@ -48,14 +51,29 @@ class Envelope:
             return
         start = time.perf_counter()
         status: int | None = None
+        held: Message | None = None
+        peer = peer_of(scope)
 
         async def sending(message: Message) -> None:
-            nonlocal status
+            nonlocal status, held
             if message["type"] == "http.response.start":
+                peer.answering()
+                said = {name for name, _ in message["headers"]}
+                added = [each for each in _RAW if each[0] not in said]
+                message = {**message, "headers": [*message["headers"], *added]}
+                # What has a length goes out with its body: two writes wake the caller twice.
+                if b"content-length" in said and scope["method"] != "HEAD":
+                    held = message
+                    return
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
+            elif held is not None:
+                begun, held = held, None
+                if not message.get("more_body"):
+                    peer.answer(begun["status"], begun["headers"], message["body"])
+                    status = begun["status"]
+                    return
+                status = begun["status"]
+                await send(begun)
             await send(message)
 
         try:
@@ -76,7 +94,7 @@ class Envelope:
 
     def _note(self, scope: Scope, status: int | None, seconds: float) -> None:
         server = getattr(scope["app"].state, "server", None) if "app" in scope else None
-        noted = scope.get("state", {}).get("noted", {})
+        noted = scope["state"].get("noted", {})
         if server is not None and status is not None:
             route = getattr(scope.get("route"), "path", "none")
             server.metrics.answered(route, status, seconds)
@@ -89,6 +107,8 @@ class Envelope:
                     parent=parent_of(scope["headers"]),
                     noted=noted,
                 )
+        if scope["state"].get("in_bulk"):
+            return  # `InBulk` tells of it
         extra = {
             "method": scope["method"],
             "path": scope["path"],
@@ -116,11 +136,13 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return _written(line)
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:
     """Send the server's own log lines, and uvicorn's warnings, to stderr as JSON lines."""
+    # What no line says is not looked up: see "Optimization" in the manual of `logging`.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
     for name, its_level in (("serving", level), ("uvicorn", logging.WARNING)):

@@ -3,11 +3,14 @@
     headers -> Deadline
             -> Gate.enter: what waits x time an answer takes <= half of the time left -> Entry
             -> the body is in: from here on the server's own time is measured
-            -> a worker begins: still in time, and somebody still there? -> judged, recorded
+            -> a worker begins: time enough for the work, and somebody still there?
+            -> judged, recorded
 
 A queue that may grow makes everybody late. What is refused costs nothing, leaves nothing behind and
-says when to come again; what is let in is answered. Between the two: what was let in and has become
-too late before anybody began with it, or whose caller has gone, is dropped and not recorded.
+says when to come again; what is let in is answered. Between the two: what was let in, and would be
+late by the time that work takes now, or whose caller has gone, is dropped and not recorded. What
+was begun is recorded and answered, late too: the record is true, and whoever sends the same again
+gets it at once.
 """
 
 from __future__ import annotations
@@ -26,7 +29,10 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 SMOOTHING: Final = 0.1
-"""Weight of the newest time in the moving average; the last twenty or so matter."""
+"""Weight of the newest time in the moving averages; the last twenty or so matter."""
+
+SPREADS: Final = 3.0
+"""Work is taken to last its mean and so many mean deviations; RFC 6298 takes four for a network."""
 
 QUEUE_SHARE: Final = 0.5
 """Of the time left, what waiting may take; the rest is for what no average foretells: a commit that
@@ -72,9 +78,10 @@ class Entry:
 
     gate: Gate
     deadline: float
+    entered: float = field(default_factory=time.monotonic)
     _gone: bool = field(default=False, init=False)
     _arrived: bool = field(default=False, init=False)
-    _begun: bool = field(default=False, init=False)
+    _begun: float | None = field(default=None, init=False)
     _left: bool = field(default=False, init=False)
 
     def arrived(self) -> None:
@@ -95,9 +102,15 @@ class Entry:
         """
         if self._gone:
             raise DeadlinePassed("the caller has gone")
-        if (late := time.monotonic() - self.deadline) > 0:
+        now = time.monotonic()
+        if (late := now - self.deadline) > 0:
             raise DeadlinePassed(f"the deadline passed {late * 1000:.0f} ms before work began")
-        self._begun = True
+        # Whoever gives less time than the work takes, and had not to wait, gets it late: better
+        # than never.
+        whole = (1 - QUEUE_SHARE) * (self.deadline - self.entered)
+        if -late < min(self.gate.work_s, whole):
+            raise DeadlinePassed(f"{-late * 1000:.0f} ms before the deadline is too late to begin")
+        self._begun = now
 
     def leave(self) -> None:
         """It is done with, once."""
@@ -120,6 +133,8 @@ class Gate:
         self._per_answer_s: float | None = None
         self._timed = 0
         self._since = 0.0
+        self._work_s = 0.0
+        self._spread_s = 0.0
         self._lock = threading.Lock()
 
     @property
@@ -131,6 +146,11 @@ class Gate:
     def per_answer_s(self) -> float | None:
         """The time between two answers while there is work; None before the first."""
         return self._per_answer_s
+
+    @property
+    def work_s(self) -> float:
+        """How long it takes at most, nearly always, from beginning to answer."""
+        return self._work_s + SPREADS * self._spread_s
 
     def enter(self, deadline: float) -> Entry:
         """Let a request in.
@@ -161,12 +181,15 @@ class Gate:
                 self._since = time.monotonic()
             self._arrived += 1
 
-    def _leave(self, *, arrived: bool, begun: bool) -> None:
+    def _leave(self, *, arrived: bool, begun: float | None) -> None:
         now = time.monotonic()
         with self._lock:
             self._inside -= 1
             self._arrived -= arrived
-            if arrived and begun:
+            if arrived and begun is not None:
+                off = now - begun - self._work_s
+                self._work_s += SMOOTHING * off
+                self._spread_s += SMOOTHING * (abs(off) - self._spread_s)
                 # Since the answer before, or since there was work again: with several at once this
                 # is the time between two answers, which is what one more in the queue costs.
                 spent, self._since = now - self._since, now

@@ -4,7 +4,7 @@
             -> a worker thread: sent before? -> inspect_part -> holds -> JSON
             -> 201, or 200 with the stored answer
 
-`Door` is plain ASGI in front of the framework, because matching routes and solving dependencies
+`Door` is plain ASGI beside the framework, because matching routes and solving dependencies
 took as long as all the rest of the server's own work; the route in `routes/inspections.py` has the
 call's place in the document. A request changes threads twice, to a worker and back; what waits for
 the engine and for the record writer waits on that worker.
@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -27,7 +28,8 @@ from inspection.lives import holds_of
 from inspection.pipeline import inspect_part
 from serving.admission import admit
 from serving.auth import allow
-from serving.errors import BodyTooSlow
+from serving.connections import peer_of
+from serving.errors import BodyTooSlow, Overloaded
 from serving.gate import deadline_of
 from serving.schemas import Inspection
 from serving.state import server_of
@@ -35,7 +37,7 @@ from serving.state import server_of
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import Receive, Scope, Send
 
     from inspection.record import InspectionRecord
     from serving.admission import Arrival
@@ -44,35 +46,37 @@ if TYPE_CHECKING:
     from serving.state import Server
 
 PATH: Final = "/v1/inspections"
-LOOK_AFTER_S: Final = 0.05
-"""Whether a caller is still there is watched from then on: most have their answer by then."""
 
 _poster = allow("post")
 
 
 class Door:
-    """ASGI middleware that answers POST /v1/inspections; everything else goes on to `app`.
+    """Answers POST /v1/inspections: an ASGI application.
 
     Args:
-        app: the framework's.
         route: of the call, for figures and refusals.
     """
 
-    def __init__(self, app: ASGIApp, route: object) -> None:
-        self._app = app
+    def __init__(self, route: object) -> None:
         self._route = route
+
+    @staticmethod
+    def takes(scope: Scope) -> bool:
+        """Whether it is this call."""
+        return scope["type"] == "http" and scope["path"] == PATH and bool(scope["method"] == "POST")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or scope["path"] != PATH or scope["method"] != "POST":
-            await self._app(scope, receive, send)
-            return
         scope["route"] = self._route
         request = Request(scope, receive)
         try:
             response = await answer(request)
         except InspectionError as error:
-            response = await request.app.exception_handlers[InspectionError](request, error)
+            if type(error) is Overloaded:
+                scope["state"]["in_bulk"] = True
+                response = server_of(request).in_bulk.answer(error)
+            else:
+                response = await request.app.exception_handlers[InspectionError](request, error)
         except HTTPException as error:
             response = await request.app.exception_handlers[HTTPException](request, error)
         await response(scope, receive, send)
@@ -97,12 +101,16 @@ async def answer(request: Request) -> Response:
     poster = await _poster(request)
     server.keeping.require()
     entry = server.gate.enter(deadline_of(request, server.settings.server.deadline_s))
+    peer = peer_of(request.scope)
+    peer.when_gone(entry.caller_gone)
     try:
-        arrival = await in_time(admit(request, server), server.settings.server.body_s)
+        reading = admit(request, server)
+        limit_s = server.settings.server.body_s
+        arrival = await (in_time(reading, limit_s) if peer.sending else reading)
         arrived = time.perf_counter()
         poster.check_place(product=arrival.request.product, station=arrival.request.station)
         entry.arrived()
-        done = await _worked_on(server, arrival, poster, entry, request)
+        done = await _worked_on(server, arrival, poster, entry)
     finally:
         entry.leave()
     record = done.record
@@ -135,43 +143,43 @@ async def in_time(reading: Awaitable[Arrival], limit_s: float) -> Arrival:
         raise BodyTooSlow(f"the body did not come within {limit_s:g} s") from error
 
 
-async def _worked_on(
-    server: Server, arrival: Arrival, poster: Principal, entry: Entry, posted: Request
-) -> _Done:
+async def _worked_on(server: Server, arrival: Arrival, poster: Principal, entry: Entry) -> _Done:
     """What a worker thread makes of an arrival. What it has begun it finishes."""
     held = server.in_flight.hold(arrival.request)
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[_Done] = loop.create_future()
+
+    def work() -> None:
+        made: _Done | BaseException
+        try:
+            made = _work(server, arrival, poster, entry)
+        except BaseException as error:  # noqa: BLE001  it is raised again where it is waited for
+            made = error
+        # The names go back when the thread is done, which a cancelled request does not wait for.
+        held.release()
+        with suppress(RuntimeError):  # the loop is gone, and with it whoever waited
+            loop.call_soon_threadsafe(_tell, done, made)
+
     try:
-        future = server.workers.submit(_work, server, arrival, poster, entry)
+        server.workers.submit(work)
     except RuntimeError as error:
         held.release()
         raise ConfigurationError(
             "the server is stopping", remedy="Send it again in a moment."
         ) from error
-    # The names go back when the thread is done, which a cancelled request does not wait for.
-    future.add_done_callback(lambda _: held.release())
-    done = asyncio.wrap_future(future)
-    watching: list[asyncio.Task[None]] = []
-
-    def watch() -> None:
-        watching.append(asyncio.create_task(_when_gone(posted, entry)))
-
-    later = asyncio.get_running_loop().call_later(LOOK_AFTER_S, watch)
     try:
         return await done
     finally:
         entry.caller_gone()  # a stopping server cancels this; what has not begun is not begun then
-        later.cancel()
-        for each in watching:
-            each.cancel()
 
 
-async def _when_gone(posted: Request, entry: Entry) -> None:
-    """Tell an entry when its caller has hung up. What has begun is finished all the same: a record
-    may be promised already.
-    """
-    while (await posted.receive())["type"] != "http.disconnect":
-        pass
-    entry.caller_gone()
+def _tell(waiting: asyncio.Future[_Done], made: _Done | BaseException) -> None:
+    if waiting.done():
+        return  # nobody waits any more
+    if isinstance(made, BaseException):
+        waiting.set_exception(made)
+    else:
+        waiting.set_result(made)
 
 
 def _work(server: Server, arrival: Arrival, poster: Principal, entry: Entry) -> _Done:

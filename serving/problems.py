@@ -148,20 +148,15 @@ class Problem:
             server.metrics.rejected(self.code)
             if self.code in AUDITED:
                 server.refusals.note(refusal_of(request, self.code))
-        instance = f"urn:uuid:{uuid4()}"
+        instance = new_instance()
+        self.tell(instance)
+        return self.named(instance)
+
+    def named(self, instance: str) -> Response:
+        """The answer that carries this `instance`."""
         headers = dict(self.headers)
         if self.status in RETRY_AFTER_S and self.code not in FINAL:
             headers.setdefault("Retry-After", str(RETRY_AFTER_S[self.status]))
-        log.log(
-            logging.ERROR if self.status >= 500 else logging.INFO,
-            "refused",
-            extra={
-                "status": self.status,
-                "code": self.code,
-                "instance": instance,
-                "detail": self.detail,
-            },
-        )
         body = {
             "type": URN + self.code,
             "title": self.title,
@@ -174,6 +169,25 @@ class Problem:
         # Half of a surrogate pair, which JSON can say and UTF-8 cannot, stays the escape it was.
         text = json.dumps(body, ensure_ascii=False).encode("utf-8", "backslashreplace")
         return Response(text, self.status, headers, media_type=MEDIA_TYPE)
+
+    def tell(self, instance: str, **more: int) -> None:
+        """Write its line into the log."""
+        log.log(
+            logging.ERROR if self.status >= 500 else logging.INFO,
+            "refused",
+            extra={
+                "status": self.status,
+                "code": self.code,
+                "instance": instance,
+                "detail": self.detail,
+                **more,
+            },
+        )
+
+
+def new_instance() -> str:
+    """What stands for one occurrence of a problem (RFC 9457, section 3.1.5)."""
+    return f"urn:uuid:{uuid4()}"
 
 
 def kind_of(error: e.InspectionError) -> Kind:

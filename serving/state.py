@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from inspection.image_store import ImageStore
     from inspection.registry import Registry
     from inspection.store import RecordStore
+    from serving.in_bulk import InBulk
     from serving.keeping import Keeping
     from serving.keyring import KeyRing
     from serving.refusals import Refusals
@@ -42,6 +43,7 @@ class Server:
         workers: the threads that work on posted images.
         in_flight: the requests that they work on.
         gate: lets posted images in, or not.
+        in_bulk: answers those that it does not let in.
         metrics: what is told of all this.
         feed: where callers wait for changes.
         keeping: whether what is judged can be kept.
@@ -60,6 +62,7 @@ class Server:
     lines: Lines
     workers: ThreadPoolExecutor
     gate: Gate
+    in_bulk: InBulk
     metrics: Metrics
     feed: Feed
     keeping: Keeping

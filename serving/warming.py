@@ -10,6 +10,7 @@ chosen. One on a Triton server that is away is proved when it comes, before it j
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -19,6 +20,7 @@ from inspection.errors import EngineError
 from inspection.golden import self_test
 from serving.batching import BatchingEngine
 from serving.standby import StandbyEngine
+from serving.threads import stand_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,15 +69,18 @@ def warm_engine(
 
 
 def _chosen(package: ModelPackage, wanted: EngineSettings, kind: str) -> Engine:
-    choice = choose_engine(
-        package,
-        wanted=cast("Wanted", kind),
-        device=wanted.device,
-        precision=wanted.precision,
-        threads=wanted.threads,
-        max_batch=wanted.max_batch,
-        tensorrt_cache=wanted.tensorrt_cache,
-    )
+    # The threads that a runtime starts stand where the one stands that made it.
+    with ThreadPoolExecutor(1, "engine-maker", stand_back) as maker:
+        choice = maker.submit(
+            choose_engine,
+            package,
+            wanted=cast("Wanted", kind),
+            device=wanted.device,
+            precision=wanted.precision,
+            threads=wanted.threads,
+            max_batch=wanted.max_batch,
+            tensorrt_cache=wanted.tensorrt_cache,
+        ).result()
     log.info("engine chosen", extra={"model": package.reference, "detail": choice.why})
     return choice.engine
 

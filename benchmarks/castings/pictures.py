@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,11 +42,14 @@ PATCH_PX, PATCH_SHOWN_PX = 96, 168
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=HERE.parent.parent / "docs" / "pictures")
-    folder = parser.parse_args().folder
-    folder.mkdir(parents=True, exist_ok=True)
-    save(folder / "casting-views.png", views())
-    save(folder / "casting-defects.png", defects())
-    save(folder / "surfaces.png", surfaces(folder))
+    parser.add_argument("--short", action="store_true", help="into a folder that goes again")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) if options.short else options.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        save(folder / "casting-views.png", views())
+        save(folder / "casting-defects.png", defects())
+        save(folder / "surfaces.png", surfaces(folder))
 
 
 def views() -> np.ndarray:

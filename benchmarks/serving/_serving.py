@@ -52,8 +52,8 @@ class Setup:
     Attributes:
         batch: images in one run.
         ahead: threads that decode the next batch meanwhile; 0 decodes and infers in turn.
-        lanes: 1 is an engine over all cores; more are so many engines of one core each, each on a
-            thread of its own that decodes and infers in turn.
+        lanes: 1 is the engine as the server has it; more are so many engines of one core each, each
+            on a thread of its own that decodes and infers in turn.
     """
 
     batch: int

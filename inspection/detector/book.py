@@ -43,6 +43,10 @@ STALE: Final = "calibration-stale"
 FOREIGN: Final = "calibration-foreign"
 UNFIT: Final = "detector-unfit"
 
+KV_APART: Final = 0.05
+"""Share by which the tube voltage of an image may differ from the calibration's: pixels answer a
+harder beam otherwise."""
+
 _Seen = tuple[tuple[str, int, int], ...]
 
 
@@ -137,6 +141,15 @@ class DetectorBook:
             raise Unjudgeable(
                 f"the image is of detector {said}, the calibration of {station} is of "
                 f"{flat.detector}: run inspection detector calibrate --station {station}",
+                reason=FOREIGN,
+            )
+        kv = acquisition.kv if acquisition is not None else None
+        made_at_kv = standing.calibration.facts.kv if standing.calibration else None
+        if kv and made_at_kv and abs(kv - made_at_kv) > KV_APART * made_at_kv:
+            raise Unjudgeable(
+                f"the image was taken at {kv:g} kV, the calibration of {station} at "
+                f"{made_at_kv:g} kV: set the tube back, or run inspection detector calibrate "
+                f"--station {station} at {kv:g} kV",
                 reason=FOREIGN,
             )
         return flat

@@ -102,7 +102,7 @@ def choose_engine(
         precision: "f16" and "bf16" allow PyTorch that arithmetic for a package of another one, as
             long as the golden images come out right.
         threads: CPU cores to use; the engine's own choice when absent.
-        max_batch: the most images in one run, which a CUDA engine prepares for.
+        max_batch: the most images in one run, which an engine prepares for.
         remote: makes the package's engine on Triton, for `wanted="triton"`.
         tensorrt_cache: where ONNX Runtime on CUDA keeps what TensorRT builds; without it, it runs
             on the CPU alone.
@@ -142,7 +142,7 @@ def choose_engine(
         if way.kind == "openvino":
             from inspection.engines.openvino import OpenVinoEngine
 
-            return OpenVinoEngine.for_package(package, threads=threads)
+            return OpenVinoEngine.for_package(package, threads=threads, at_once=max_batch)
         from inspection.engines.onnxruntime import OnnxRuntimeEngine, TensorRt
 
         built = None

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Final
 
 from inspection.errors import NotFound, RecordError, RecordsDamaged
 from inspection.image_store import Laid
+from inspection.stores.direct import write_direct
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -290,9 +291,11 @@ class FileImageStore:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
         try:
             try:
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(descriptor, view) :]
+                # What is not synced now is written out later, by way of the page cache.
+                if not (durable and write_direct(descriptor, data)):
+                    view = memoryview(data)
+                    while view:
+                        view = view[os.write(descriptor, view) :]
                 if durable:
                     os.fsync(descriptor)
                 status = os.fstat(descriptor)

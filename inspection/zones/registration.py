@@ -1,7 +1,8 @@
 """The part in a frame aligned to the reference view, or a refusal with the figures.
 
     pixels -> logarithm, shrunk -> band-pass: edges of the part, not its levels
-      -> a few turns, the shift by FFT correlation -> Gauss-Newton with robust weights
+      -> a few turns, the shift by FFT correlation
+      -> Gauss-Newton with robust weights, at half size, then at full size
       -> agreement of the aligned structure -> Placement
            too little, also after a search of all turns -> Unjudgeable, wrong-part
            enough, but too far off                      -> Unjudgeable, misaligned
@@ -21,6 +22,7 @@ import cv2
 import numpy as np
 
 from inspection.errors import RecipeError, Unjudgeable
+from inspection.zones.medians import median_of
 from inspection.zones.placement import Placement
 
 if TYPE_CHECKING:
@@ -67,7 +69,8 @@ class ReferenceView:
     size_px: tuple[int, int]
     pitch_mm: float
     structure: Map = field(init=False)
-    slopes: Map = field(init=False)
+    halved: Map = field(init=False)
+    slopes: tuple[Map, Map] = field(init=False)
     logarithm: Map = field(init=False)
     spectra: dict[float, Map] = field(init=False, default_factory=dict)
 
@@ -82,7 +85,8 @@ class ReferenceView:
                 remedy="Use an image of a good part, exposed as the parts will be.",
             )
         object.__setattr__(self, "structure", structure)
-        object.__setattr__(self, "slopes", _slopes(structure))
+        object.__setattr__(self, "halved", _halved(structure))
+        object.__setattr__(self, "slopes", (_slopes(self.halved), _slopes(structure)))
         grey = levels if levels.ndim == 2 else levels.mean(axis=2)
         object.__setattr__(
             self,
@@ -94,7 +98,7 @@ class ReferenceView:
         """Spectrum of the small structure turned about its middle; kept for the next frame."""
         found = self.spectra.get(turn_deg)
         if found is None:
-            found = self.spectra[turn_deg] = _turned(_halved(self.structure), turn_deg)
+            found = self.spectra[turn_deg] = _turned(self.halved, turn_deg)
         return found
 
 
@@ -171,7 +175,7 @@ def _align(structure: Map, view: ReferenceView, turns: Iterable[float], *, keep:
     best = (-math.inf, 0.0, 0, 0)
     height, width = small.shape
     for turn in turns:
-        wanted = view.turned(turn) if keep else _turned(_halved(view.structure), turn)
+        wanted = view.turned(turn) if keep else _turned(view.halved, turn)
         product = cv2.mulSpectrums(seen, wanted, 0, conjB=True)
         correlation = cv2.idft(product, flags=cv2.DFT_REAL_OUTPUT | cv2.DFT_SCALE)
         _, peak, _, (x, y) = cv2.minMaxLoc(correlation)
@@ -179,19 +183,22 @@ def _align(structure: Map, view: ReferenceView, turns: Iterable[float], *, keep:
             dx, dy = x - width * (x > width // 2), y - height * (y > height // 2)
             best = (peak, float(turn), dx, dy)
     _, turn, dx, dy = best
-    rows, columns = structure.shape
-    start = _matrix(
-        (dx * columns / width, dy * rows / height, math.radians(turn), 0.0), (rows, columns)
-    )
-    return _placed(_refine(structure, view, start), structure, view)
+    start = _matrix((dx, dy, math.radians(turn), 0.0), (height, width))
+    near = _refine(small, view.halved, view.slopes[0], start)
+    twice = np.diag([structure.shape[1] / width, structure.shape[0] / height, 1.0])
+    middles = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])  # of pixels, from their corners
+    larger = np.linalg.inv(middles) @ twice @ middles
+    nearer = larger @ near @ np.linalg.inv(larger)
+    matrix = _refine(structure, view.structure, view.slopes[1], nearer)
+    return _placed(matrix, structure, view)
 
 
 def _refine(
-    structure: Map, view: ReferenceView, matrix: NDArray[np.float64]
+    structure: Map, reference: Map, slopes: Map, matrix: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """(3, 3) from pixels of the small reference to those of the small frame, from one nearby."""
+    """(3, 3) from pixels of the reference to those of the frame, from one nearby."""
     size = structure.shape
-    wanted = view.structure.reshape(-1)
+    wanted = reference.reshape(-1)
     floor = 0.1 * float(wanted.std())
     for _ in range(MOST_STEPS):
         moved, covered = _warped(structure, matrix)
@@ -200,12 +207,12 @@ def _refine(
         for _ in range(2):
             gain, offset = _levels(seen, wanted, weight)
             rest = gain * seen + offset - wanted
-            spread = max(1.4826 * float(np.median(np.abs(rest[::7]))), floor)
+            spread = max(1.4826 * float(median_of(np.abs(rest[::7]))), floor)
             weight = inside / (1 + np.square(rest / (2.385 * spread)))
-        weighted = view.slopes * weight
-        normal = (weighted @ view.slopes.T).astype(np.float64)
+        weighted = slopes * weight
+        normal = np.einsum("in,jn->ij", weighted, slopes).astype(np.float64)
         normal[np.diag_indices(4)] += 1e-6 * np.trace(normal) + 1e-12
-        step = np.linalg.solve(normal, (weighted @ rest).astype(np.float64))
+        step = np.linalg.solve(normal, np.einsum("in,n->i", weighted, rest).astype(np.float64))
         step[2:] = np.clip(step[2:], -0.1, 0.1)
         matrix = matrix @ np.linalg.inv(_matrix(tuple(step), size))
         if np.abs(step * (1, 1, size[1] / 2, size[1] / 2)).max() < ENOUGH_PX:
@@ -263,17 +270,22 @@ def _agreement(moved: Map, wanted: Map, covered: Map) -> float:
         return 0.0
     a -= a.mean()
     b -= b.mean()
-    spread = math.sqrt(float(a @ a) * float(b @ b))
-    return float(a @ b) / spread if spread > 0 else 0.0
+    spread = math.sqrt(_dot(a, a) * _dot(b, b))
+    return _dot(a, b) / spread if spread > 0 else 0.0
+
+
+def _dot(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
+    """Their inner product, on this thread: BLAS wakes others, which costs more than the sum."""
+    return float(np.einsum("n,n->", a, b))
 
 
 def _levels(seen: Map, wanted: Map, weight: Map) -> tuple[float, float]:
     """Gain and offset that bring `seen` nearest to `wanted`, by weighted least squares."""
     total = max(float(weight.sum()), 1e-9)
-    mean_seen, mean_wanted = float(weight @ seen) / total, float(weight @ wanted) / total
+    mean_seen, mean_wanted = _dot(weight, seen) / total, _dot(weight, wanted) / total
     centred = seen - np.float32(mean_seen)
-    spread = float((weight * centred) @ centred)
-    gain = float((weight * centred) @ (wanted - np.float32(mean_wanted))) / max(spread, 1e-12)
+    weighted = weight * centred
+    gain = _dot(weighted, wanted - np.float32(mean_wanted)) / max(_dot(weighted, centred), 1e-12)
     return gain, mean_wanted - gain * mean_seen
 
 

@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 
 from inspection.zones.gaps import gap
+from inspection.zones.medians import median_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -288,9 +289,9 @@ def _logarithm(pixels: Map) -> Map:
 def _levelled(difference: Map, edges: Map, slow_px: float) -> Map:
     """Without its slow part, a mean in which edges and what stands out weigh less."""
     weight = np.asarray(1 / (1 + np.square(edges / 0.01)), dtype=np.float32)
-    rest = difference - np.float32(np.median(difference))
+    rest = difference - median_of(difference)
     for _ in range(2):
-        spread = 1.4826 * float(np.median(np.abs(rest))) + 1e-6
+        spread = 1.4826 * float(median_of(np.abs(rest))) + 1e-6
         robust = weight / (1 + np.square(rest / np.float32(2.385 * spread)))
         slow = _wide(robust * difference, slow_px) / (_wide(robust, slow_px) + np.float32(1e-6))
         rest = difference - slow
@@ -350,6 +351,6 @@ def _wide(image: Map, sigma: float) -> Map:
 def _noise(blurred: Map, sigma: float) -> Map:
     """Local standard deviation of what is finer than three blurs; edges and defects are capped."""
     band = cv2.absdiff(blurred, cv2.GaussianBlur(blurred, (0, 0), 3 * sigma))
-    cap = 4 * float(np.median(band))
+    cap = 4 * float(median_of(band))
     mean = cv2.blur(np.minimum(band, np.float32(cap)), (41, 41))
     return np.asarray(math.sqrt(math.pi / 2) * mean + 1e-6, dtype=np.float32)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +16,10 @@ from hypothesis import strategies as st
 from inspection.engine import Prediction
 from inspection.errors import EngineError
 from serving.batching import BatchingEngine, _Job
+from serving.settings import Settings
+from serving.threads import NICENESS
+from serving.warming import warm_engine
+from tests.spot_model import write_spot_package
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -240,3 +246,15 @@ def test_images_that_run_again_alone_have_each_their_own_time() -> None:
             engine._answer_of(job)
     assert engine.complaint is None
     engine.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux has it a thread")
+def test_all_threads_of_an_engine_stand_behind_those_that_answer_callers(tmp_path: Path) -> None:
+    before = set(Path("/proc/self/task").iterdir())
+    engine = warm_engine(write_spot_package(tmp_path), Settings())
+    try:
+        made = set(Path("/proc/self/task").iterdir()) - before
+        assert made
+        assert {os.getpriority(os.PRIO_PROCESS, int(each.name)) for each in made} == {NICENESS}
+    finally:
+        engine.close()

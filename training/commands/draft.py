@@ -6,6 +6,7 @@ data set -> recipe_for -> + pixel pitch, reference view -> recipe.toml, referenc
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,6 +98,9 @@ def draft(
         head = HEAD.format(product=made.product, file=view.name, path=path)
         path.write_text(head + dump_recipe(made), encoding="utf-8")
     except OSError as error:
+        for each in (view, path):  # neither was there before
+            with suppress(OSError):
+                each.unlink()
         raise DataError(f"{path} cannot be written: {error.strerror or error}") from error
     reference_views(made, path.parent)
     click.echo(f"{path}  with {view.name}; next: inspection recipe show {path} --png zones.png")

@@ -125,6 +125,19 @@ def test_another_detector_and_another_station_are_foreign(
     assert "of detector B, the calibration of xray-1 is of A" in words
 
 
+def test_another_tube_voltage_is_foreign(book: DetectorBook) -> None:
+    dark, beam = PANEL.series()
+    mine = calibrate(
+        dark, replace(beam, kv=120.0), station="xray-1", made_at=MADE_AT, max_age_s=1e5
+    )
+    write_calibration(mine, book.folder("xray-1"))
+    for said in (None, 118.0, 126.0):
+        assert book.flat_field("xray-1", Acquisition(kv=said)).station == "xray-1"
+    with pytest.raises(Unjudgeable, match=r"taken at 100 kV, .* at 120 kV") as caught:
+        book.flat_field("xray-1", Acquisition(kv=100.0))
+    assert caught.value.reason == "calibration-foreign"
+
+
 def test_a_damaged_newest_one_is_not_replaced_by_the_one_before(
     book: DetectorBook, made: Calibration
 ) -> None:

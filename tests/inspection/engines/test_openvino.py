@@ -36,8 +36,11 @@ def test_the_answer_is_the_graphs(tmp_path: Path) -> None:
     assert engine.description.endswith("CPU f32")
 
 
-def test_a_batch_keeps_order_and_answers_like_single_images() -> None:
-    engine = OpenVinoEngine(spot_graph())
+@pytest.mark.parametrize(("threads", "at_once"), [(None, 8), (1, 8), (2, 1)])
+def test_a_batch_keeps_order_and_answers_like_single_images(
+    threads: int | None, at_once: int
+) -> None:
+    engine = OpenVinoEngine(spot_graph(), threads=threads, at_once=at_once)
     images = [image(kind, seed) for seed in range(5) for kind in ("good", "bad", "unsure")]
     together = engine.infer(images)
     for given, batched in zip(images, together, strict=True):
@@ -83,6 +86,15 @@ def test_nonsense_is_an_error_not_an_answer() -> None:
     engine = OpenVinoEngine(spot_graph())
     with pytest.raises(EngineError, match=r"finite|novelty"):
         engine.infer([np.full((1, 64, 64), np.nan, np.float32)])
+
+
+def test_one_image_of_nonsense_leaves_the_engine_well() -> None:
+    engine = OpenVinoEngine(spot_graph())
+    nonsense = np.full((1, 64, 64), np.nan, np.float32)
+    with pytest.raises(EngineError, match=r"finite|novelty"):
+        engine.infer([image("good"), nonsense, image("bad")])
+    good, bad = engine.infer([image("good"), image("bad")])
+    assert good.scores[0] < 0 < bad.scores[0]
 
 
 def test_a_cpu_without_the_packages_precision_is_refused() -> None:

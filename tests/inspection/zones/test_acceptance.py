@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from inspection.acceptance import accept, misplaced, place, pooled, sharpness_of
+from inspection.acceptance import accept, misplaced, place
 from inspection.engine import Prediction
 from inspection.errors import Unjudgeable
 from inspection.recipe import Recipe
 from inspection.verdict import Calibration, Certificate, OperatingPoint, Verdict, decide
+from inspection.zones.pooling import pooled, sharpness_of
 from inspection.zones.registration import ReferenceView
 from inspection.zones.shapes import Rule
 from tests.simulated_parts import (

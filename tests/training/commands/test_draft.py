@@ -46,3 +46,9 @@ def test_a_draft_holds_and_is_not_written_over(
     assert replace(recipe, display=None).display is None
     assert main([*draft, "--pitch-mm", "0.1"]) == 3
     assert "is there already; nothing was written" in capsys.readouterr().err
+    nowhere = tmp_path / "new" / "recipe.toml"
+    nowhere.parent.mkdir()
+    nowhere.symlink_to(tmp_path / "gone" / "recipe.toml")
+    assert main([*draft, "--pitch-mm", "0.1", "--output", str(nowhere)]) == 3
+    assert "cannot be written" in capsys.readouterr().err
+    assert not list(nowhere.parent.glob("*.png")), "no view is left without its recipe"
