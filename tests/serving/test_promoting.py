@@ -174,7 +174,13 @@ def test_the_command_in_the_documentation_promotes(at_work: tuple[Live, dict[str
     command = command.replace('"version": 2', f'"version": {package.document.version}')
     told = {"PATH": os.environ["PATH"], "SERVER": live.address, "KEY": texts["qa"]}
     done = subprocess.run(
-        ["bash", "-euc", command], env=told, capture_output=True, text=True, check=True, timeout=30
+        ["bash", "-euc", command],
+        env=told,
+        cwd=live.folder,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
     )
     shown = ServedProduct.model_validate_json(done.stdout.splitlines()[-1])
     assert shown.promotion is not None
