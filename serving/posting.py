@@ -145,6 +145,16 @@ async def in_time(reading: Awaitable[Arrival], limit_s: float) -> Arrival:
 
 async def _worked_on(server: Server, arrival: Arrival, poster: Principal, entry: Entry) -> _Done:
     """What a worker thread makes of an arrival. What it has begun it finishes."""
+    try:
+        return await _given_to_a_worker(server, arrival, poster, entry)
+    finally:
+        entry.caller_gone()  # a stopping server cancels this; what has not begun is not begun then
+
+
+def _given_to_a_worker(
+    server: Server, arrival: Arrival, poster: Principal, entry: Entry
+) -> asyncio.Future[_Done]:
+    """What will come of it. Nobody keeps this in a variable: see `without_frames`."""
     held = server.in_flight.hold(arrival.request)
     loop = asyncio.get_running_loop()
     done: asyncio.Future[_Done] = loop.create_future()
@@ -153,6 +163,8 @@ async def _worked_on(server: Server, arrival: Arrival, poster: Principal, entry:
         made: _Done | BaseException
         try:
             made = _work(server, arrival, poster, entry)
+        except InspectionError as error:
+            made = without_frames(error)
         except BaseException as error:  # noqa: BLE001  it is raised again where it is waited for
             made = error
         # The names go back when the thread is done, which a cancelled request does not wait for.
@@ -167,10 +179,18 @@ async def _worked_on(server: Server, arrival: Arrival, poster: Principal, entry:
         raise ConfigurationError(
             "the server is stopping", remedy="Send it again in a moment."
         ) from error
-    try:
-        return await done
-    finally:
-        entry.caller_gone()  # a stopping server cancels this; what has not begun is not begun then
+    return done
+
+
+def without_frames(error: InspectionError) -> InspectionError:
+    """The error alone.
+
+    The frames that an error came through hold all that was in their hands, here an image and what
+    was unpacked of it. One of them holds the error, so that only the collector, much later, would
+    find them.
+    """
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def _tell(waiting: asyncio.Future[_Done], made: _Done | BaseException) -> None:

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -24,12 +25,20 @@ from serving.settings import LimitSettings, ServerSettings, Settings
 from tests.spot_model import SERIALS, write_spot_package
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from serving.app import MakeEngine
     from serving.state import Server
 
 PRODUCT = "KN-42"
+
+
+def until(holds: Callable[[], Any], *, within_s: float = 30.0) -> None:
+    """Wait for what happens after an answer, such as its line in the log."""
+    end = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

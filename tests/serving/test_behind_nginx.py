@@ -23,8 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from inspection.stores.keys import AccessKeys
 from inspection.stores.places import records_url
-from tests.live_server import promoted_spot, running, serial, settings_in
-from tests.serving.test_exchanging import until
+from tests.live_server import promoted_spot, running, serial, settings_in, until
 from tests.spot_model import part_png
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -18,21 +17,13 @@ from inspection.stores.places import images_dir, records_url
 from inspection.stores.verify import Outside, verify_store
 from serving.settings import CheckpointSettings
 from serving.witness import WitnessServer
-from tests.live_server import running, serial, settings_in
+from tests.live_server import running, serial, settings_in, until
 from tests.spot_model import part_png
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 HALL = SigningKey(name="witness.example/hall", type=WITNESS, seed=bytes(range(32)))
-
-
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def test_running_server_has_its_records_witnessed(site: Path) -> None:

@@ -6,7 +6,6 @@ import json
 import logging
 import re
 import socket
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from hypothesis import strategies as st
 
 from serving import filling, in_bulk
 from serving.filling import Filling
-from tests.live_server import Live, promoted_spot, running, settings_in
+from tests.live_server import Live, promoted_spot, running, settings_in, until
 from tests.spot_model import part_png
 
 if TYPE_CHECKING:
@@ -70,13 +69,6 @@ def full(live: Live) -> Iterator[None]:
         until(lambda: live.server.gate.inside == 1)
         yield
     until(lambda: live.server.gate.inside == 0)
-
-
-def until(true: object) -> None:
-    end = time.monotonic() + 10
-    while not true():  # type: ignore[operator]
-        assert time.monotonic() < end
-        time.sleep(0.002)
 
 
 def read_to_the_end(sock: socket.socket) -> list[Answer]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import threading
-import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -19,11 +18,11 @@ from inspection.pipeline import Line
 from inspection.registry import LOG_NAME, Promotion, Registry
 from serving.batching import BatchingEngine
 from serving.warming import warm_engine
-from tests.live_server import Live, promoted_spot, running, serial, settings_in
+from tests.live_server import Live, promoted_spot, running, serial, settings_in, until
 from tests.spot_model import part_png, spot_graph, write_spot_package
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -39,13 +38,6 @@ def promote_next(weights: Path) -> ModelPackage:
     package: ModelPackage = write_spot_package(weights, model="spot-kn-42")
     Registry(weights).promote(package.reference)
     return package
-
-
-def until(holds: Callable[[], Any], *, within_s: float = 30.0) -> None:
-    end = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
 
 
 def product(live: Live, name: str = "KN-42") -> dict[str, Any]:

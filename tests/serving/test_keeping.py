@@ -17,24 +17,17 @@ from serving import keeping
 from serving.errors import DiskFull
 from serving.keeping import READING, Keeping, check_disk
 from serving.settings import DiskSettings
-from tests.live_server import Live, running, serial, settings_in
+from tests.live_server import Live, running, serial, settings_in, until
 from tests.spot_model import part_png
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.postgres_server import PostgresServer
 
 GOOD = part_png("good")
 MIB = 2**20
-
-
-def until(holds: Callable[[], Any], *, within_s: float = 30.0) -> None:
-    end = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
 
 
 def ready(live: Live) -> bool:

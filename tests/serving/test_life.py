@@ -20,8 +20,8 @@ from serving.memory import few_arenas, give_back
 from serving.patience import LONGEST_S, MOST, WINDOW_S, Patience
 from serving.supervising import beats, status_of
 from serving.warming import warm_engine
-from tests.live_server import Live, promoted_spot, running, serial, settings_in
-from tests.serving.test_exchanging import HangsOnce, promote_next, ready, until, until_version
+from tests.live_server import Live, promoted_spot, running, serial, settings_in, until
+from tests.serving.test_exchanging import HangsOnce, promote_next, ready, until_version
 from tests.spot_model import part_png
 
 if TYPE_CHECKING:

@@ -18,9 +18,8 @@ from inspection.registry import Registry
 from inspection.stores.keys import AccessKeys
 from inspection.stores.places import records_url
 from serving.model_schemas import ServedProduct
-from tests.live_server import Live, promoted_spot, running, serial, settings_in
+from tests.live_server import Live, promoted_spot, running, serial, settings_in, until
 from tests.serving.test_access import bearer
-from tests.serving.test_exchanging import until
 from tests.spot_model import part_png, write_spot_package
 
 if TYPE_CHECKING:

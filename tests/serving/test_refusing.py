@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import socket
 import struct
@@ -16,7 +17,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from tests.live_server import Live, serial
+from inspection.errors import ImageError
+from serving.admission import Arrival
+from tests.live_server import Live, serial, until
 from tests.spot_model import part_png
 
 if TYPE_CHECKING:
@@ -370,3 +373,16 @@ def test_a_form_without_the_files_type_is_looked_at(live: Live) -> None:
         headers={"Idempotency-Key": "untyped"},
     )
     assert answer.status_code == 201
+
+
+def test_a_refused_image_is_forgotten_at_once(live: Live) -> None:
+    """Not only when Python next looks for circles, which may take hours: images are large."""
+    gc.collect()
+    gc.disable()
+    try:
+        image = GOOD[: len(GOOD) // 2]
+        assert live.post(image, capture_id="forgotten").status_code == 422
+        until(lambda: not [each for each in gc.get_objects() if isinstance(each, Arrival)])
+        assert not [each for each in gc.get_objects() if isinstance(each, ImageError)]
+    finally:
+        gc.enable()

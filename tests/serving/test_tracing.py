@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from serving.envelope import JsonLines
 from serving.settings import Settings, TracingSettings
 from serving.tracing import TraceParent, names_of, parent_of
-from tests.live_server import Live, running, serial, settings_in
+from tests.live_server import Live, running, serial, settings_in, until
 from tests.spot_model import part_png
 
 if TYPE_CHECKING:
@@ -93,6 +93,7 @@ def test_the_log_names_both_traces_and_holds_no_image_and_no_forgery(
     forged: Any = {b"X-Request-ID": b'x", "level": "fatal', b"traceparent": b"\xe2\x80\xa8"}
     refused = live.post(b"no image", capture_id="forged", headers=forged)
     assert refused.status_code == 422
+    until(lambda: lines.getvalue().count('"event": "request"') >= 2)  # told after the answer
     logged = [json.loads(line) for line in lines.getvalue().splitlines()]
     first, second = [line for line in logged if line["event"] == "request"]
     assert first["trace_id"] == posted.json()["trace_id"]

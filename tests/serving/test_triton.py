@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,12 +20,12 @@ from inspection.registry import Registry
 from inspection.triton_repository import ExportOptions, entry_files, export_to_triton
 from serving.settings import EngineSettings, TritonSettings, load_settings
 from serving.standby import StandbyEngine
-from tests.live_server import running, serial, settings_in
+from tests.live_server import running, serial, settings_in, until
 from tests.spot_model import SIZE, part_png, spot_graph, write_spot_package
 from tests.triton_server import TritonServer, running_triton
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -92,13 +91,6 @@ def on_triton(
 def readiness(live: Live) -> tuple[int, str]:
     answer = live.http.get("/readyz", params={"verbose": ""})
     return answer.status_code, answer.text
-
-
-def until(holds: Callable[[], bool], *, within_s: float = 20) -> None:
-    end = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def post(live: Live, number: int, kind: str) -> Any:
