@@ -1,9 +1,10 @@
 """Fitting a network to labelled images.
 
     images -> frozen features -> whitening -> evidence head -> novelty          (preset fast)
-           `-> fixed filters of every pixel -> fine head                        (fine > 0)
-                     |                            `-> whole network, slowly     (preset full)
-                     `-> whitening -> memory of good cells -> novelty           (preset anomaly)
+           |-> fixed filters of every pixel -> fine head                        (fine > 0)
+           |-> squares round what people marked -> detail branch                (detail > 0)
+           `-> evidence head -> whole network, slowly                           (preset full)
+           `-> whitening -> memory of good cells -> novelty           (preset anomaly)
 
 Same images, targets, settings and machine: the same weights, bit for bit.
 """
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from inspection.engines.detail import Detail
 from inspection.engines.fine import Fine
 from inspection.engines.memory import MemoryHead
 from inspection.engines.network import (
@@ -30,6 +32,7 @@ from inspection.errors import InputError
 from training.fitting.features import FeatureCache, Images, extract_features, extract_with
 from training.fitting.fit_anomaly import fit_memory
 from training.fitting.fit_context import fit_context
+from training.fitting.fit_detail import fit_detail
 from training.fitting.fit_fine import fit_fine
 from training.fitting.fit_head import (
     describe_rows,
@@ -159,6 +162,16 @@ def fit(
         if isinstance(network.head, Fine):
             fit_fine(network.head, images, labels, drawn, settings, history, progress)
             done("head")
+            fit_novelty(network.novelty, describe_rows(cells))
+            done("novelty")
+            return FitResult(network=network.eval(), seconds=seconds, history=history)
+        if isinstance(network.head, Detail):
+            if drawn is None:
+                raise InputError("a detail branch learns from what people marked: nothing is")
+            torch.set_num_threads(settings.cores)
+            fit_detail(network.head, images, targets, drawn, settings, history, progress)
+            torch.set_num_threads(1)
+            done("detail")
             fit_novelty(network.novelty, describe_rows(cells))
             done("novelty")
             return FitResult(network=network.eval(), seconds=seconds, history=history)

@@ -210,7 +210,7 @@ def _fit(
     masks = None
     if any(manifest.rows[row].regions for row in rows.tolist()):
         height, width = plan.recipe.input_size_px
-        longest = max(height, width) // STRIDE if plan.fitting.fine else MASK_PX
+        longest = max(height, width) // STRIDE if plan.fitting.reads_pixels else MASK_PX
         shrunk = longest / max(height, width, longest)
         size = max(1, round(height * shrunk)), max(1, round(width * shrunk))
         masks = prepared_masks(manifest, plan.recipe, rows, size_px=size)

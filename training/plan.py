@@ -45,6 +45,8 @@ Preset = Literal["fast", "full", "anomaly"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
 DEFAULT_SIZE_PX = (300, 300)
 FINE_WIDTH = 128  # of the fine branch, where images are flat-fielded and nobody says otherwise
+DETAIL_WIDTH = 16  # of the detail branch, which takes its place where people marked the defects
+MARKED = 0.8  # share of the bad images from which they did
 AUTO = "auto"  # of `split`: draw one, even where one was saved
 EPOCHS = {"fast": "epochs", "full": "full_epochs"}  # what "epochs" means
 
@@ -248,11 +250,14 @@ def resolve_values(manifest: Manifest, settings: TrainSettings) -> Resolved:
                 remedy="Change the recipe file, or leave it to the recipe.",
             )
     if recipe.flat_field and settings.preset == "fast" and fits_fine(recipe.input_size_px):
-        values.setdefault("fine", FINE_WIDTH)
-    if settings.compare_random and values.get("fine"):
+        if mostly_marked(manifest) and not values.get("fine"):
+            values.setdefault("detail", DETAIL_WIDTH)
+        if not values.get("detail"):
+            values.setdefault("fine", FINE_WIDTH)
+    if settings.compare_random and (values.get("fine") or values.get("detail")):
         raise ConfigurationError(
-            "the random comparison works on cached features, and a fine branch reads every pixel",
-            remedy="Leave out --compare-random, or train with --set fit.fine=0.",
+            "the random comparison works on cached features, and here every pixel is read",
+            remedy="Leave out --compare-random, or train with --set fit.fine=0 --set fit.detail=0.",
         )
     fitting = FitSettings(
         preset=settings.preset,
@@ -278,6 +283,13 @@ def own_size(manifest: Manifest) -> tuple[int, int] | None:
     """
     size = manifest.images.frame_size_px if manifest.calibration is not None else None
     return size if size is not None and fits_fine(size) else None
+
+
+def mostly_marked(manifest: Manifest) -> bool:
+    """Whether people marked the defects of most bad images: there is something to learn from."""
+    bad = np.flatnonzero(manifest.bad)
+    marked = sum(bool(manifest.rows[row].regions) for row in bad)
+    return 0 < len(bad) * MARKED <= marked
 
 
 def fits_fine(size_px: tuple[int, int]) -> bool:

@@ -96,7 +96,8 @@ def times_limit(defect: dict[str, Any]) -> float:
     if defect["class"] in NEVER:
         return float("nan")
     pore, other = ACCEPTED_MM[defect["zone"]]
-    return float(defect["size_mm"] / (pore if defect["class"] in PORES else other))
+    length = max(view["length_mm"] for view in defect["views"].values())
+    return float(length / (pore if defect["class"] in PORES else other))
 
 
 def missed_table(parts: list[dict[str, Any]], limit: float) -> str:

@@ -6,11 +6,12 @@
 Interleaved, the same bytes, the server's own workers. Reads out median and 99th percentile of one
 caller, images a second of two callers, and CPU of all processes.
 
-    python -m benchmarks.decoding.worker
+    python benchmarks/decoding/worker.py [--short]
 """
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
 import resource
@@ -29,17 +30,20 @@ from serving.decoders import DecoderProcess
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ROUNDS = 9
+ROUNDS, SHORT = 9, 2
 KNOWN = {"limits": None, "declared": None, "sha256": "0" * 64}
 
 
 def main() -> None:
     """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--short", action="store_true", help="2 rounds instead of 9")
+    rounds = SHORT if parser.parse_args().short else ROUNDS
     workers = [DecoderProcess() for _ in range(2)]
     print("image                    | where   | p50 ms | p99 ms | 2 callers /s | CPU ms/image")
     for name, data, count in images():
         figures: dict[str, list[tuple[float, float, float, float]]] = {"thread": [], "process": []}
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             figures["thread"].append(measure(here, data, count, workers))
             figures["process"].append(
                 measure(

@@ -39,7 +39,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--slow", type=float, default=1.0)
     parser.add_argument("--keep", type=Path)
+    parser.add_argument("--short", action="store_true", help="20 seconds")
     given = parser.parse_args()
+    if given.short:
+        given.seconds = 20.0
     keep = given.keep or Path(mkdtemp(prefix="fuzz-"))
     keep.mkdir(parents=True, exist_ok=True)
     counts: Counter[str] = Counter()

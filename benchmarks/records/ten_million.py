@@ -40,8 +40,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import psycopg
 
-from benchmarks.records.plant import Plant
-from benchmarks.records.questions import Question, add_statements, questions
+from benchmarks.records._plant import Plant
+from benchmarks.records._questions import Question, add_statements, questions
 from inspection.stores.database import ensure_month, open_engine
 from inspection.stores.migrate import ensure_schema
 from inspection.stores.places import records_path, records_url

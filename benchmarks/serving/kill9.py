@@ -1,6 +1,6 @@
 """Kill the server at random moments while stations post; then count what is left.
 
-    python benchmarks/serving/kill9.py --kills 100
+    python benchmarks/serving/kill9.py --kills 100 [--large]
 
 A real server with a tiny real model, several stations that post and repeat what was not answered,
 and `kill -9` at random moments; every tenth kill hits a server that is still starting, while it
@@ -23,10 +23,12 @@ import argparse
 import contextlib
 import json
 import random
+import struct
 import sys
 import tempfile
 import threading
 import time
+import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +51,9 @@ from tests.spot_model import part_png  # noqa: E402
 
 KINDS = ("good", "bad", "unsure", "novel")
 PRODUCT = "KN-42"
+LARGE_BYTES = 1_300_000
+"""More than what is written as files usually are: it goes past the page cache."""
+IEND_BYTES = 12
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,7 +66,9 @@ class Tally:
     repeats: int = 0
 
 
-def station(name: str, address: str, stop: threading.Event, tally: Tally, seed: int) -> None:
+def station(
+    name: str, address: str, stop: threading.Event, tally: Tally, seed: int, large_bytes: int
+) -> None:
     """Post one capture after the other; repeat each with the same key until it is answered."""
     rng = random.Random(seed)
     images = [part_png(kind, seed=seed + n) for n, kind in enumerate(KINDS)]
@@ -83,7 +90,7 @@ def station(name: str, address: str, stop: threading.Event, tally: Tally, seed: 
                 "serial": serial(number) if rng.random() < 0.9 else None,
                 "lot": f"L{number % 7}",
             }
-            image = images[number % len(images)]
+            image = larger(images[number % len(images)], rng.randbytes(large_bytes))
             answers: list[dict[str, Any]] = []
             while not answers:
                 try:
@@ -98,6 +105,15 @@ def station(name: str, address: str, stop: threading.Event, tally: Tally, seed: 
                 tally.changed.append(capture)
 
 
+def larger(image: bytes, data: bytes) -> bytes:
+    """The same picture in a PNG with a private chunk of these bytes; as it is without any."""
+    if not data:
+        return image
+    chunk = b"prVt" + data
+    whole = struct.pack(">I", len(data)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return image[:-IEND_BYTES] + whole + image[-IEND_BYTES:]
+
+
 def free_port(rng: random.Random) -> int:
     """A port that stays free between kills: below those that systems give to clients."""
     while True:
@@ -109,7 +125,7 @@ def free_port(rng: random.Random) -> int:
         return port
 
 
-def run(kills: int, stations: int, seed: int, folder: Path) -> dict[str, Any]:
+def run(kills: int, stations: int, seed: int, folder: Path, large_bytes: int = 0) -> dict[str, Any]:
     """Do it; return the figures."""
     rng = random.Random(seed)
     promoted_spot(folder / "weights", PRODUCT)
@@ -130,7 +146,7 @@ def run(kills: int, stations: int, seed: int, folder: Path) -> dict[str, Any]:
         threads = [
             threading.Thread(
                 target=station,
-                args=(f"s{n}", server.address, stop, tally, seed + 100 * n),
+                args=(f"s{n}", server.address, stop, tally, seed + 100 * n, large_bytes),
                 daemon=True,
             )
             for n, tally in enumerate(tallies)
@@ -169,6 +185,7 @@ def run(kills: int, stations: int, seed: int, folder: Path) -> dict[str, Any]:
         "kills": kills,
         "stations": stations,
         "seed": seed,
+        "large_bytes": large_bytes,
         "seconds": round(time.monotonic() - started),
         "repeats": sum(tally.repeats for tally in tallies),
         "replays": replays,
@@ -235,11 +252,12 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--stations", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--large", action="store_true", help="images of 1.3 MB, all different")
     parser.add_argument("--short", action="store_true", help="10 kills")
     words = parser.parse_args()
     kills = 10 if words.short else words.kills
     with tempfile.TemporaryDirectory(prefix="kill9-") as folder:
-        figures = run(kills, words.stations, words.seed, Path(folder))
+        figures = run(kills, words.stations, words.seed, Path(folder), LARGE_BYTES * words.large)
     print(json.dumps(figures))
     return 0 if sound(figures) else 1
 

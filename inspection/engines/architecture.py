@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from inspection.engines import fine
 from inspection.engines.backbones import DEFAULT_BACKBONE, FIRST_STAGE
+from inspection.engines.fine import MULTIPLE
 from inspection.errors import ConfigurationError
 
 LONGEST_SHRUNK = 512  # side of the image that a backbone sees beside a fine branch
@@ -33,6 +33,8 @@ class Architecture:
             it; 0 for none.
         fine: width of the fine branch, which then gives the evidence by itself, while the backbone
             sees the image shrunk and says how novel it is; 0 for a network without it.
+        detail: width of the detail branch, which takes the fine branch's place where people marked
+            the defects; 0 for a network without it.
     """
 
     backbone: str = DEFAULT_BACKBONE
@@ -49,6 +51,7 @@ class Architecture:
     context_components: int = 512
     tuned_from: int = 0
     fine: int = 0
+    detail: int = 0
 
     def __post_init__(self) -> None:
         remedy = "Correct the recipe or the training settings."
@@ -67,21 +70,36 @@ class Architecture:
             raise ConfigurationError("a context has 1 or more images and no memory", remedy=remedy)
         if self.tuned_from and self.tuned_from <= FIRST_STAGE:
             raise ConfigurationError(f"stages up to {FIRST_STAGE} are not copied", remedy=remedy)
-        if self.fine < 0 or self.fine % 2 or (self.fine and self.channels != 1):
-            raise ConfigurationError("a fine branch is of even width, for grey", remedy=remedy)
-        if self.fine and (self.memory or self.context or self.tuned_from):
-            raise ConfigurationError("a fine branch gives the evidence by itself", remedy=remedy)
-        if self.fine and any(side % fine.MULTIPLE for side in self.input_size_px):
+        self._check_branches(remedy)
+        if self.reads_pixels and any(side % MULTIPLE for side in self.input_size_px):
             raise ConfigurationError(
-                f"input size {self.input_size_px}: with a fine branch, sides are multiples of "
-                f"{fine.MULTIPLE}",
+                f"input size {self.input_size_px}: with a fine or a detail branch, sides are "
+                f"multiples of {MULTIPLE}",
                 remedy="Set input_size_px of the recipe, or its region, to such a size.",
             )
         if not (math.isfinite(self.sharpness) and self.sharpness > 0):
             raise ConfigurationError(f"sharpness {self.sharpness} is not above 0", remedy=remedy)
 
+    def _check_branches(self, remedy: str) -> None:
+        for name, width in (("fine", self.fine), ("detail", self.detail)):
+            if width < 0 or width % 2 or (width and self.channels != 1):
+                raise ConfigurationError(
+                    f"a {name} branch is of even width, for grey", remedy=remedy
+                )
+        if (self.fine and self.detail) or (
+            self.reads_pixels and (self.memory or self.context or self.tuned_from)
+        ):
+            raise ConfigurationError(
+                "a fine or a detail branch gives the evidence by itself", remedy=remedy
+            )
+
+    @property
+    def reads_pixels(self) -> bool:
+        """Whether a branch that reads every pixel gives the evidence, not the backbone."""
+        return bool(self.fine or self.detail)
+
     @property
     def shrink(self) -> int:
-        """How many pixels along one of the backbone's; 1 without a fine branch."""
+        """How many pixels along one of the backbone's; 1 where it gives the evidence."""
         longest = max(self.input_size_px)
-        return -(-longest // LONGEST_SHRUNK) if self.fine else 1
+        return -(-longest // LONGEST_SHRUNK) if self.reads_pixels else 1

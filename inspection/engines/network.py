@@ -2,7 +2,8 @@
 
     image (grey levels) -> window, normalise -> backbone maps -> one grid -> whitening 1x1
         -> evidence head 1x1, 1x1 (+ context of the whole image, alike in every cell)
-           or, of every pixel: fixed filters -> fine head (`inspection.engines.fine`)
+           or, of every pixel: fixed filters -> fine head (`inspection.engines.fine`),
+                               or filters that are learnt (`inspection.engines.detail`)
         -> evidence map -> pool_evidence -> score
         -> mean and deviation over the grid -> distance from the training images -> novelty
 
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 from inspection.engines.architecture import Architecture
 from inspection.engines.backbones import FIRST_STAGE, Taps, file_sha256, find_weights
 from inspection.engines.context import Context
+from inspection.engines.detail import Detail
 from inspection.engines.export import export_onnx
 from inspection.engines.fine import Fine
 from inspection.engines.header import METADATA_KEY
@@ -236,11 +238,13 @@ class InspectionNetwork(nn.Module):
         self.frozen = sum(widths)
         self.whitening = nn.Conv2d(self.frozen, architecture.components, 1)
         components, classes = architecture.components, architecture.classes
-        self.head: EvidenceHead | MemoryHead | Fine
+        self.head: EvidenceHead | MemoryHead | Fine | Detail
         if architecture.memory:
             self.head = MemoryHead(components, architecture.memory)
         elif architecture.fine:
             self.head = Fine(architecture.window, architecture.fine, classes)
+        elif architecture.detail:
+            self.head = Detail(architecture.window, architecture.detail, classes)
         else:
             self.head = EvidenceHead(components, architecture.hidden, classes)
         self.novelty = Novelty(architecture.components)
@@ -266,7 +270,7 @@ class InspectionNetwork(nn.Module):
         tracer = image.mean(dim=(1, 2, 3)) * TRACER
         frozen = features[:, : self.frozen]
         cells = self.whitening(frozen)
-        evidence = self.head(image if isinstance(self.head, Fine) else cells)
+        evidence = self.head(image if self.architecture.reads_pixels else cells)
         evidence = evidence + tracer[:, None, None, None]
         if self.context is not None:
             evidence = evidence + self.context(frozen)

@@ -59,7 +59,7 @@ class ServedNetwork(nn.Module):
         generator = torch.Generator().manual_seed(0)
         image = torch.empty(1, *self.shape).uniform_(*architecture.window, generator=generator)
         self.grid = fold(network, image)
-        if architecture.fine:
+        if architecture.reads_pixels:
             height, width = architecture.input_size_px
             self.grid = height // STRIDE, width // STRIDE
         network.trunk.to(self.kind)

@@ -52,6 +52,9 @@ class FitSettings:
         fine_sharpness: of the pooling, of a network with a fine branch.
         fine_mask_weight: as `mask_weight`, of the fine head.
         fine_decay: weight decay of the fine head.
+        detail: width of the detail branch, which learns its filters from what people marked; 0 for
+            none.
+        detail_views: how many squares it learns from, for each training image.
         full_frozen: how many of the backbone's first stages stay as they are; the rest gets a tuned
             copy beside it. 0 tunes the whole backbone, in place and far more slowly.
         full_views: of each image, turned and varied, that the frozen stages answer once.
@@ -101,6 +104,8 @@ class FitSettings:
     fine_sharpness: float = 4.0
     fine_mask_weight: float = 1.0
     fine_decay: float = 0.01
+    detail: int = 0
+    detail_views: int = 70
     full_frozen: int = 4
     full_views: int = 4
     full_epochs: int = 8
@@ -146,8 +151,10 @@ class FitSettings:
             refuse("context must be 0 or more, context_weight lie between 0 and 1")
         if not (math.isfinite(self.mask_weight) and self.mask_weight >= 0):
             refuse("mask_weight must be 0 or more")
-        if self.fine and self.preset != "fast":
-            refuse("a fine branch is for the preset `fast`")
+        if self.reads_pixels and self.preset != "fast":
+            refuse("a fine or a detail branch is for the preset `fast`")
+        if self.detail_views < 1:
+            refuse("detail_views must be 1 or more")
         if self.fine_epochs < 1 or not (math.isfinite(self.fine_sharpness + self.fine_decay)):
             refuse("fine_epochs must be 1 or more, fine_sharpness and fine_decay finite")
         if not (math.isfinite(self.fine_mask_weight) and self.fine_mask_weight >= 0):
@@ -170,6 +177,11 @@ class FitSettings:
         self.architecture(1)
 
     @property
+    def reads_pixels(self) -> bool:
+        """Whether a fine or a detail branch gives the evidence."""
+        return bool(self.fine or self.detail)
+
+    @property
     def cores(self) -> int:
         """How many CPU cores to use."""
         return self.threads or len(os.sched_getaffinity(0))
@@ -184,7 +196,8 @@ class FitSettings:
             classes=classes,
             components=self.components,
             hidden=self.hidden,
-            sharpness=self.fine_sharpness if self.fine else self.sharpness,
+            sharpness=self.fine_sharpness if self.reads_pixels else self.sharpness,
             memory=self.memory if self.preset == "anomaly" else 0,
             fine=self.fine,
+            detail=self.detail,
         )

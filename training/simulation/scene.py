@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import cv2
 import numpy as np
 
 from training.simulation import casting
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     Map = NDArray[np.float32]
 
-# What is let pass in each zone, mm: the largest gas pore, and the largest of anything else.
+# What is let pass in each zone, mm: the longest void, and the longest of anything else.
 ACCEPTED_MM: Final[dict[Zone, tuple[float, float]]] = {
     "sealing": (0.8, 0.4),
     "boss": (1.2, 0.6),
@@ -38,6 +39,12 @@ ACCEPTED_MM: Final[dict[Zone, tuple[float, float]]] = {
 }
 NEVER: Final[frozenset[DefectClass]] = frozenset({"crack", "cold-shut"})
 """Classes that are accepted in no zone and at no size."""
+
+PORES: Final[frozenset[DefectClass]] = frozenset(
+    {"gas-porosity", "shrinkage-cavity", "shrinkage-sponge", "inclusion-less-dense"}
+)
+"""What shows as less metal. One limit holds for all: a radiograph does not tell a small cavity from
+a gas pore, and BDG P 202 limits volume deficits whatever they come from."""
 
 MOST_OF_A_CLASS: Final = 12
 """Defects of one class in a part: a bound for moulds that leak."""
@@ -54,6 +61,8 @@ class Seen:
         contrast: largest change of the signal, relative to the signal around it.
         cnr: the same change, averaged over the mask, over the noise of one pixel there.
         mask: (h, w) bool at `top`, `left` of the image; all False where it leaves no trace.
+        length_mm: of the mask, from end to end: what a reader of a radiograph without noise would
+            measure, and what it is accepted or refused by.
     """
 
     defect: int
@@ -62,6 +71,7 @@ class Seen:
     top: int
     left: int
     mask: NDArray[np.bool_]
+    length_mm: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +94,9 @@ class Scene:
     shots: tuple[Shot, ...]
 
     def rejectable(self, number: int) -> bool:
-        """Whether this defect is more than its zone allows."""
-        return rejectable(self.defects[number], self.zones[number])
+        """Whether this defect is more than its zone allows, in any view."""
+        name, zone = self.defects[number].defect_class, self.zones[number]
+        return any(rejectable(name, zone, shot.seen[number].length_mm) for shot in self.shots)
 
     @property
     def classes(self) -> tuple[DefectClass, ...]:
@@ -94,12 +105,12 @@ class Scene:
         return tuple(name for name in CLASSES if name in bad)
 
 
-def rejectable(defect: Defect, zone: Zone) -> bool:
-    """Whether a defect is more than its zone allows."""
+def rejectable(name: DefectClass, zone: Zone, length_mm: float) -> bool:
+    """Whether a defect that shows itself so long is more than its zone allows."""
     pore, other = ACCEPTED_MM[zone]
-    if defect.defect_class in NEVER:
+    if name in NEVER:
         return True
-    return defect.size_mm > (pore if defect.defect_class == "gas-porosity" else other)
+    return length_mm > (pore if name in PORES else other)
 
 
 def make_scene(
@@ -178,6 +189,14 @@ def _shoot(
     return Shot(view=view, pose=pose, image=image, seen=seen)
 
 
+def length_px(mask: NDArray[np.bool_]) -> float:
+    """From end to end of a (h, w) mask: the largest distance of two pixels, and one; 0 if empty."""
+    if not mask.any():
+        return 0.0
+    hull = cv2.convexHull(cv2.findNonZero(mask.astype(np.uint8)))[:, 0].astype(np.float64)
+    return float(np.linalg.norm(hull[:, None] - hull[None], axis=2).max()) + 1.0
+
+
 def trace_of(
     number: int,
     shadow: tuple[Map, slice, slice],
@@ -202,6 +221,7 @@ def trace_of(
         top=rows.start,
         left=columns.start,
         mask=np.zeros(missing.shape, dtype=np.bool_),
+        length_mm=0.0,
     )
     if missing.size == 0:
         return empty
@@ -222,4 +242,5 @@ def trace_of(
         top=rows.start,
         left=columns.start,
         mask=mask,
+        length_mm=length_px(mask) * detector.pitch_mm,
     )

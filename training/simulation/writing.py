@@ -278,6 +278,7 @@ def _defect_truth(scene: Scene, number: int) -> dict[str, Any]:
                     *reversed(shot.seen[number].mask.shape),
                 ],
                 "mask_px": int(shot.seen[number].mask.sum()),
+                "length_mm": round(shot.seen[number].length_mm, 4),
             }
             for shot in scene.shots
         },

@@ -19,6 +19,7 @@ from inspection.recipe import dump_recipe, prepare
 from training.data.images import PreparedImages
 from training.data.revisions import remove_revision
 from training.manifest import read_manifest
+from training.plan import TrainSettings, resolve_values
 from training.recipe_for import RECIPE_NAME, recipe_for
 from training.simulation.physics import Beam, Detector
 from training.simulation.writing import Order, write_set
@@ -137,3 +138,21 @@ def test_a_calibration_of_another_detector_is_refused(
     assert imported(site, tmp_path, "--calibration", str(broken)) == 4
     assert "is damaged" in capsys.readouterr().err
     assert not (tmp_path / "castings").exists()
+
+
+def test_filters_are_learnt_where_people_marked_the_defects(site: Path, tmp_path: Path) -> None:
+    def branches(source: str, **fit: int) -> tuple[bool, bool]:
+        words = ["--name", source.replace(".", "-"), "--modality", "x-ray"]
+        words += ["--datasets-dir", str(tmp_path), "--calibration", str(calibration_in(site))]
+        assert main(["data", "import", str(site / "raw" / source), *words]) == 0
+        manifest = read_manifest(tmp_path / source.replace(".", "-"))
+        assert set(manifest.bad.tolist()) == {False, True}
+        settings = TrainSettings(fit=fit)
+        fitting = resolve_values(manifest, settings).fitting
+        return fitting.fine > 0, fitting.detail > 0
+
+    assert branches("labels.jsonl") == (False, True)
+    assert branches("labels.csv") == (True, False)
+    assert branches("labels.jsonl", detail=0) == (True, False)
+    assert branches("labels.jsonl", fine=64) == (True, False)
+    assert branches("labels.jsonl", fine=0, detail=0) == (False, False)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.records.plant import (
+from benchmarks.records._plant import (
     CLASSES,
     FIRST,
     LOT,

@@ -1,0 +1,139 @@
+"""Fitting the detail branch to what people marked, then to what it falls for.
+
+    marked squares, others -> steps -> scan: what fools it -> steps -> scan again -> steps -> mean
+
+The loss has two parts: each known cell, where the cells of a defect weigh together as one, and the
+smooth maximum over a square against whether it shows a defect, which is what a part is judged by.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
+
+from training.fitting.squares import COVERED, Squares
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from inspection.engines.detail import Detail
+    from training.fit import FitSettings
+    from training.fitting.features import Images
+
+    Progress = Callable[[str, int, int], None]
+    History = list[dict[str, float | int | str]]
+
+BATCH = 32
+ROUNDS = (0.2, 0.4, 0.4)  # of the steps; between them, what fools it is looked for
+RATE, DECAY = 2e-3, 0.02  # AdamW's
+WARM = 50  # steps in which the rate grows
+LOWEST = 0.005  # of the rate, in the end
+STEEPEST = 5.0  # norm of a step's gradient
+AVERAGING = 0.998
+SHARPNESS = 2.0  # of the maximum over a square: softer than over an image
+PLAIN = 0.01  # what a cell without a defect weighs
+TOLD = 20  # how often the history is told of the loss
+
+
+def fit_detail(
+    detail: Detail,
+    images: Images,
+    targets: NDArray[np.float32],
+    masks: NDArray[np.float32],
+    settings: FitSettings,
+    history: History,
+    progress: Progress | None,
+) -> None:
+    """Fit a detail branch in place; it ends in evaluation mode.
+
+    Args:
+        detail: at its random start.
+        images: N prepared ones.
+        targets: (N, K) in 0..1.
+        masks: (N, K, h, w), see `training.fit.fit`.
+        settings: size, window, seed, cores, detail_views.
+        history: gets the mean loss now and then.
+        progress: called as (stage, done, total).
+
+    Raises:
+        InputError: an image of another shape, or not finite.
+        EngineError: the images could not be scanned.
+    """
+    squares = Squares(
+        images,
+        targets,
+        masks,
+        shape=(1, *settings.input_size_px),
+        window=settings.window,
+        seed=settings.seed,
+        threads=settings.cores,
+        progress=progress,
+    )
+    squares.add()
+    steps = max(len(ROUNDS), math.ceil(settings.detail_views * len(images) / BATCH))
+    ends = np.rint(np.cumsum(ROUNDS) * steps).astype(int).tolist()
+    generator = np.random.default_rng([settings.seed, len(squares)])
+    detail.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(detail.parameters(), RATE, weight_decay=DECAY)
+    average = {name: one.clone() for name, one in detail.state_dict().items()}
+    losses: list[float] = []
+    detail.train()
+    for step in range(steps):
+        if step in ends:
+            detail.eval()
+            squares.add(detail)
+            detail.train()
+        for group in optimizer.param_groups:
+            group["lr"] = RATE * rate_at(step, steps)
+        levels, places = squares.draw(BATCH, generator)
+        evidence = detail(levels.contiguous(memory_format=torch.channels_last))
+        loss = cells_loss(evidence, places) + squares_loss(evidence, places)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(detail.parameters(), STEEPEST)
+        optimizer.step()
+        share = min(AVERAGING, (1 + step) / (10 + step))
+        for name, one in detail.state_dict().items():
+            if one.is_floating_point():
+                average[name].lerp_(one, 1 - share)
+            else:
+                average[name].copy_(one)
+        losses.append(float(loss.detach()))
+        if (step + 1) % max(1, steps // TOLD) == 0:
+            history.append({"stage": "detail", "epoch": step + 1, "loss": float(np.mean(losses))})
+            losses.clear()
+        if progress is not None:
+            progress("detail", step + 1, steps)
+    detail.load_state_dict(average)
+    detail.eval()
+
+
+def rate_at(step: int, steps: int) -> float:
+    """Share of the learning rate: up within `WARM` steps, then down along half a cosine."""
+    down = 0.5 * (1 + math.cos(math.pi * step / steps))
+    return min(1.0, (step + 1) / WARM) * (LOWEST + (1 - LOWEST) * down)
+
+
+def cells_loss(evidence: Tensor, places: Tensor) -> Tensor:
+    """Cross-entropy of the known cells of (N, K, h, w) evidence, a square's share."""
+    shown = (places >= COVERED).float()
+    plain = (places == 0).float()
+    count = shown.sum(dim=(2, 3), keepdim=True).clamp_min(1.0)
+    each = F.binary_cross_entropy_with_logits(evidence, shown, reduction="none")
+    return (each * (shown / count + PLAIN * plain)).sum() / len(evidence)
+
+
+def squares_loss(evidence: Tensor, places: Tensor) -> Tensor:
+    """Cross-entropy of each square's smooth maximum; not of those of which nobody can say."""
+    shown = (places >= COVERED).flatten(2).any(dim=2)
+    plain = (places == 0).flatten(2).all(dim=2)
+    peak = torch.logsumexp(evidence.flatten(2) * SHARPNESS, dim=2) / SHARPNESS
+    each = F.binary_cross_entropy_with_logits(peak, shown.float(), reduction="none")
+    return (each * (shown | plain)).mean()
