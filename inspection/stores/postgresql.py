@@ -76,6 +76,7 @@ _REMEDIES: Final = {
 }
 # libpq gives no SQLSTATE when a connection is refused, only the server's sentence.
 _REFUSALS: Final = (
+    ("No space left on device", _REMEDIES["53100"]),
     ("password", _REMEDIES["28"]),
     ("pg_hba.conf", _REMEDIES["28"]),
     ("role ", _REMEDIES["28"]),

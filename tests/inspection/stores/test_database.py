@@ -7,6 +7,7 @@ import time
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 from sqlalchemy import insert, make_url, select, text
 
@@ -330,3 +331,14 @@ def test_locks_of_other_purposes_are_not_the_writers(postgres_url: str) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_lock_shared({postgresql.WRITERS_LOCK + 1})")
         with transaction(postgres_url, writing=True, wait_s=0.5):
             pass
+
+
+def test_a_disk_so_full_that_nobody_can_connect_says_so() -> None:
+    failed = psycopg.OperationalError(
+        "connection failed: FATAL:  could not write init file: No space left on device"
+    )
+    kind, said, remedy = postgresql.explained(failed)
+    assert kind is RecordError
+    assert "No space left" in said
+    assert remedy is not None
+    assert "Make room" in remedy

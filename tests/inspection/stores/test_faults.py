@@ -276,10 +276,13 @@ def assert_full_disk_is_survived(url: str, ballast: Path, tmp_path: Path) -> Non
     wide = {os.urandom(16).hex(): 1.25 for _ in range(1500)}  # what cannot be packed
     with closing(open_records(url)) as store:
         got: list[str] = []
-        for _ in range(2):  # a little room may be found after the first refusal, but not for long
-            with pytest.raises(RecordError) as caught:
-                append_many(store, wide, got)
-            assert "Make room" in caught.value.remedy
+        with pytest.raises(RecordError) as caught:
+            append_many(store, wide, got)
+        assert "Make room" in caught.value.remedy
+        # A little room may be found after that, but not for long; or the database is down by then.
+        with pytest.raises(RecordError) as caught:
+            append_many(store, wide, got)
+        assert any(said in caught.value.remedy for said in ("Make room", "database server runs"))
         assert got
         # Whatever is there can still be read.
         assert store.get(got[-1]).id == got[-1]
