@@ -1,15 +1,17 @@
 """The journey of one part, top to bottom.
 
 image bytes -> decode_image -> Frame -> prepare(Recipe) -> Engine.infer -> Prediction
-  -> decide(OperatingPoint) -> place, accept (zones) -> Verdict -> RecordStore.append
-  -> InspectionRecord
+  -> decide(OperatingPoint) -> accept (zones) -> Verdict -> RecordStore.append
+  -> InspectionRecord            └> place: the part is aligned meanwhile
             └> Spool: the image goes to the disk meanwhile
 """
 
 from __future__ import annotations
 
 import io
+import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -35,9 +37,9 @@ from inspection.verdict import Reason, decide, needs_person, unjudged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from concurrent.futures import Future
 
-    from numpy.typing import NDArray
-
+    from inspection.acceptance import Acceptance
     from inspection.decoding.acquisition import Acquisition
     from inspection.detector.flat_field import FlatField
     from inspection.engine import Engine, Prediction
@@ -47,6 +49,9 @@ if TYPE_CHECKING:
     from inspection.recipe import Recipe
     from inspection.store import RecordStore
     from inspection.verdict import Verdict
+
+_BESIDE: Final = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="place")
+"""Aligns parts while the engine is busy with them."""
 
 ORIGIN: Final = ("lot", "machine", "mould", "cavity")
 """What a station may say of where a part comes from, and what a serial's fields may say too."""
@@ -258,30 +263,35 @@ def judge(
             image = network_input(pixels, package.recipe)
     except Unjudgeable as error:
         return unjudged(Reason(code=error.reason, detail=str(error))), None, flat
+    placing = None
+    if package.recipe.references:
+        placing = _BESIDE.submit(place, package.recipe, package.views, pixels, name=view)
     with _timed(timings, "infer"):
         (prediction,) = line.engine.infer([image])
     document = package.document
     verdict = decide(
         prediction, document.calibration, document.operating_point, package.recipe, frame.size_px
     )
-    if package.recipe.references:
-        verdict = _under_zones(verdict, prediction, pixels, package, view, timings)
+    if placing is not None:
+        verdict = _under_zones(verdict, prediction, placing, package, timings)
     return verdict, prediction, flat
 
 
 def _under_zones(
     verdict: Verdict,
     prediction: Prediction,
-    pixels: NDArray[np.float32],
+    placing: Future[Acceptance],
     package: ModelPackage,
-    view: str | None,
     timings: dict[str, float],
 ) -> Verdict:
-    """The verdict once the part is aligned to its reference view and its zones have had a say."""
+    """The verdict once the part is aligned to its reference view and its zones have had a say.
+
+    Of the time for aligning, `register` holds what was not over when the network had answered.
+    """
     document = package.document
     try:
         with _timed(timings, "register"):
-            placed = place(package.recipe, package.views, pixels, name=view)
+            placed = placing.result()
     except Unjudgeable as error:
         return misplaced(verdict, error)
     with _timed(timings, "size"):

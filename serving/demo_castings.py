@@ -92,6 +92,7 @@ def _made(steps: Steps, *, parts: int) -> str:
     with steps.step("train and measure"):
         verb(
             *("train", DATA_SET, "--model", DATA_SET, "--seed", str(SEED)),
+            *("--recipe", str(DATA_DIR / SET / "recipe.toml")),
             *("--escape-rate", "0.05", "--review-budget", "0.4"),
             *("--set", "engine.whole_agreement=false"),
         )

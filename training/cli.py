@@ -56,7 +56,8 @@ SIZES = {
     "lite2": "tf_efficientnet_lite2",
 }
 FIRST = (
-    *("preset", "model", "escape_rate", "costs", "review_budget", "seed", "split"),
+    *("preset", "model", "escape_rate", "overkill_rate", "costs", "review_budget", "seed"),
+    "split",
     *("backbone_size", "resume", "preview", "config", "assignments"),
 )
 # The command's option -> key in the TOML.
@@ -75,6 +76,7 @@ KEYS = {
     "size": "fit.input_size_px",
     "epochs": "epochs",
     "escape_rate": "limits.escape_rate",
+    "overkill_rate": "limits.overkill_rate",
     "review_budget": "limits.review_budget",
     "costs": "limits.costs",
     "precision": "engine.precision",
@@ -96,6 +98,12 @@ KEYS = {
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     callback=read_share,
     help="The share of bad parts that may pass. [default: 0.01]",
+)
+@click.option(
+    "--overkill-rate",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    callback=read_share,
+    help="The share of good parts that may fail, as far as the review budget allows it.",
 )
 @click.option(
     "--costs",

@@ -67,6 +67,7 @@ OF_SETTINGS: Mapping[str, str] = {
     "fit.weights": "weights",
     "fit.input_size_px": "input_size_px",
     "limits.escape_rate": "wanted_escape_rate",
+    "limits.overkill_rate": "wanted_overkill_rate",
     "limits.review_budget": "review_budget",
     "limits.costs": "costs",
     "engine.precision": "precision",

@@ -103,6 +103,8 @@ def fit(
     settings: FitSettings,
     *,
     masks: NDArray[np.float32] | None = None,
+    allowed: NDArray[np.float32] | None = None,
+    lengths: NDArray[np.float16] | None = None,
     progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
     features: FeatureCache | None = None,
@@ -118,6 +120,10 @@ def fit(
         settings: everything else that the result depends on.
         masks: (N, K, h, w) float32 of any size: 1 where the defect is, 0 where there is none, NaN
             where nobody said; they teach the evidence map. None when nobody drew anything.
+        allowed: (K, h, w) mm, what the zones allow in each cell of a detail branch; None without
+            zones. See `training.data.allowed`.
+        lengths: (N, K, h, w) mm, how long the marked things are that cover those cells, allowed or
+            not; see `training.data.regions.prepared_lengths`. None when nobody measured them.
         progress: called as (stage, done, total).
         say: called with a line at the end of each epoch of fine-tuning.
         features: of these images, from `extract_features`; extracted here when absent.
@@ -143,7 +149,7 @@ def fit(
 
     with reproducible(settings.seed, threads=1):
         network = create_network(
-            settings.architecture(targets.shape[1]),
+            settings.architecture(targets.shape[1], zoned=allowed is not None),
             pretrained=settings.pretrained,
             weights=settings.weights,
         )
@@ -159,19 +165,20 @@ def fit(
         cells = fit_whitening(network, features)
         done("whitening")
         labels = torch.from_numpy(targets)
-        if isinstance(network.head, Fine):
-            fit_fine(network.head, images, labels, drawn, settings, history, progress)
-            done("head")
-            fit_novelty(network.novelty, describe_rows(cells))
-            done("novelty")
-            return FitResult(network=network.eval(), seconds=seconds, history=history)
-        if isinstance(network.head, Detail):
-            if drawn is None:
+        if isinstance(network.head, Fine | Detail):
+            if isinstance(network.head, Fine):
+                fit_fine(network.head, images, labels, drawn, settings, history, progress)
+            elif drawn is not None:
+                if allowed is not None:
+                    network.head.allow(torch.from_numpy(allowed))
+                torch.set_num_threads(settings.cores)
+                fit_detail(
+                    network.head, images, targets, drawn, lengths, settings, history, progress
+                )
+                torch.set_num_threads(1)
+            else:
                 raise InputError("a detail branch learns from what people marked: nothing is")
-            torch.set_num_threads(settings.cores)
-            fit_detail(network.head, images, targets, drawn, settings, history, progress)
-            torch.set_num_threads(1)
-            done("detail")
+            done("head")
             fit_novelty(network.novelty, describe_rows(cells))
             done("novelty")
             return FitResult(network=network.eval(), seconds=seconds, history=history)

@@ -28,7 +28,7 @@ from training.data.revisions import (
     clean_leftovers,
     write_revision,
 )
-from training.data.rows import FIELDS, Row, file_sha256, listed
+from training.data.rows import FIELDS, Row, counted, file_sha256, listed
 from training.data.survey import Survey, colour, survey
 from training.manifest import (
     DESCRIPTION_NAME,
@@ -221,10 +221,12 @@ def describe(labelled: Labelled, surveyed: Survey, planned: Import) -> list[tupl
         ("duplicates", listed([" = ".join(same) for same in surveyed.duplicates]) or "none"),
         ("licence", manifest.licence),
     ]
-    placed = sum(bool(row.regions) for row in manifest.rows)
+    placed = sum(bool(row.marked) for row in manifest.rows)
+    allowed = sum(len(row.regions) - len(row.marked) for row in manifest.rows)
     bad = sum(row.bad for row in manifest.rows)
     for heading, text in (
         ("regions", f"{placed} of {bad} bad images say where" if placed else ""),
+        ("allowed", f"{counted(allowed, 'region')} that no part is bad for" if allowed else ""),
         ("calibration", manifest.calibration.digest[:12] if manifest.calibration else ""),
         ("odd sizes", listed(surveyed.odd_sizes) if len(sizes) > 1 else ""),
         ("no images", _named(labelled.ignored)),
@@ -281,9 +283,13 @@ class _Shelf:
 
     def _region(self, region: LabelledRegion, digest: str | None) -> DefectRegion:
         if region.mask is None or digest is None:
-            return DefectRegion(defect=region.defect, polygon=region.polygon)
+            return DefectRegion(
+                defect=region.defect, polygon=region.polygon, allowed=region.allowed
+            )
         path = self.place_of(region.mask, digest, MASKS, region.name)
-        return DefectRegion(defect=region.defect, mask=path, mask_sha256=digest)
+        return DefectRegion(
+            defect=region.defect, mask=path, mask_sha256=digest, allowed=region.allowed
+        )
 
 
 def _revisions_in(place: Path) -> tuple[Manifest | None, dict[str, str]]:

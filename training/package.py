@@ -25,9 +25,10 @@ from inspection.engines.network import save_network
 from inspection.engines.openvino import OpenVinoEngine
 from inspection.package import ModelPackage, Precision, next_version, write_package
 from training.calibrate import calibrate
+from training.data.allowed import allowed_mm
 from training.data.good_only import good_rows
 from training.data.images import PreparedImages
-from training.data.regions import prepared_masks
+from training.data.regions import prepared_lengths, prepared_masks
 from training.evaluate import Evaluation, Predicted, measure_predicted, part_arrays, predict
 from training.fit import FitResult, extract_features, fit
 from training.fitting.checkpoint import RunFolder
@@ -207,19 +208,27 @@ def _fit(
 ) -> FitResult:
     manifest = plan.taught
     groups = manifest.groups
-    masks = None
+    masks = lengths = allowed = None
+    height, width = plan.recipe.input_size_px
+    if plan.fitting.detail:
+        allowed = allowed_mm(plan.recipe, (height // STRIDE, width // STRIDE))
     if any(manifest.rows[row].regions for row in rows.tolist()):
-        height, width = plan.recipe.input_size_px
         longest = max(height, width) // STRIDE if plan.fitting.reads_pixels else MASK_PX
         shrunk = longest / max(height, width, longest)
         size = max(1, round(height * shrunk)), max(1, round(width * shrunk))
         masks = prepared_masks(manifest, plan.recipe, rows, size_px=size)
+        if allowed is not None and any(
+            region.allowed for row in manifest.rows for region in row.regions
+        ):
+            lengths = prepared_lengths(manifest, plan.recipe, rows, size_px=size)
     return fit(
         PreparedImages(manifest, plan.recipe, rows),
         manifest.targets()[rows],
         [groups[row] for row in rows.tolist()],
         plan.fitting,
         masks=masks,
+        allowed=allowed,
+        lengths=lengths,
         progress=reporter.progress,
         say=reporter.say,
         features=features,
@@ -260,7 +269,7 @@ def _judge(
     with clock("calibrate"):
         rows = plan.split.calibrate
         seen = predict(engine, manifest, recipe, rows, reporter.progress, stage="calibrate")
-        calibrated, chosen = _limits(plan, seen)
+        calibrated, chosen = limits_from(plan, seen)
         document = replace(
             blank,
             calibration=calibrated.calibration,
@@ -298,7 +307,7 @@ def _judge(
     )
 
 
-def _limits(plan: Plan, seen: Predicted) -> tuple[Calibrated, Chosen]:
+def limits_from(plan: Plan, seen: Predicted) -> tuple[Calibrated, Chosen]:
     """Calibration and limits, from the serving engine's answers for the calibration rows."""
     settings, manifest = plan.settings, plan.taught
     if not manifest.bad[seen.rows].any():  # preset `anomaly`; the others were refused before
@@ -328,6 +337,7 @@ def _limits(plan: Plan, seen: Predicted) -> tuple[Calibrated, Chosen]:
         shows,
         groups,
         wanted_escape_rate=settings.wanted_escape_rate,
+        wanted_overkill_rate=settings.wanted_overkill_rate,
         review_budget=settings.review_budget,
         classes=plan.recipe.classes,
         split_digest=plan.split.digest,

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import getpass
 import os
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,7 +28,6 @@ from training.dividing.sides import SPLIT_NAME
 from training.dividing.split_file import split_csv_bytes
 from training.measuring.comparison import comparison_report
 from training.measuring.evaluation import part_csv_bytes
-from training.plan import plan_settings
 from training.report import (
     Report,
     calibration_card,
@@ -236,3 +235,18 @@ def _whoever() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return f"uid:{os.getuid()}"
+
+
+def plan_settings(plan: Plan) -> dict[str, Any]:
+    """Every resolved value, without the paths of this machine."""
+    return {
+        "model": plan.model,
+        "wanted_escape_rate": plan.settings.wanted_escape_rate,
+        "wanted_overkill_rate": plan.settings.wanted_overkill_rate,
+        "review_budget": plan.settings.review_budget,
+        **{
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(plan.fitting).items()
+            if name not in ("weights", "threads")
+        },
+    }

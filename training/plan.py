@@ -8,7 +8,7 @@ Whatever is wrong with the data or the wish is said here, not after ten minutes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -20,6 +20,7 @@ from inspection.engines.fine import MULTIPLE
 from inspection.errors import ConfigurationError, DataError
 from inspection.recipe import Flip
 from inspection.references import reference_bytes
+from training.data.allowed import held_near
 from training.data.good_only import as_anomaly
 from training.data.rows import counted, listed
 from training.data.taught import grouped_as
@@ -69,6 +70,8 @@ class TrainSettings:
     Attributes:
         model: the package's name; the data set's when absent.
         wanted_escape_rate: the share of bad parts that may pass.
+        wanted_overkill_rate: the share of good parts that may fail; whatever the review budget
+            leaves when absent.
         review_budget: the largest share of parts that may go to a person.
         costs: of an escape, an overkill and a review; limits follow from them when given.
         backbone: timm's name; the preset's when absent. weights: its file.
@@ -91,6 +94,7 @@ class TrainSettings:
     preset: Preset = "fast"
     model: str | None = None
     wanted_escape_rate: float = 0.01
+    wanted_overkill_rate: float | None = None
     review_budget: float = 0.15
     costs: Costs | None = None
     seed: int = 0
@@ -117,6 +121,13 @@ class TrainSettings:
             raise ConfigurationError(f"there is no preset {self.preset!r}")
         if not 0 < self.wanted_escape_rate < 1 or not 0 <= self.review_budget <= 1:
             raise ConfigurationError("the escape rate lies between 0 and 1, the budget in 0..1")
+        overkill = self.wanted_overkill_rate
+        if overkill is not None and not 0 < overkill < 1:
+            raise ConfigurationError("the overkill rate lies between 0 and 1")
+        if overkill is not None and self.costs is not None:
+            raise ConfigurationError(
+                "costs choose both limits, so no overkill rate can be asked for beside them"
+            )
         if self.compare_random and self.preset != "fast":
             raise ConfigurationError("the random comparison needs the preset `fast`")
         if self.epochs is not None and self.preset not in EPOCHS:
@@ -270,6 +281,8 @@ def resolve_values(manifest: Manifest, settings: TrainSettings) -> Resolved:
         flips=recipe.flips,
         **values,
     )
+    if fitting.detail:
+        recipe = held_near(recipe)
     model = settings.model or manifest.name
     return Resolved(
         manifest=manifest, settings=settings, model=model, recipe=recipe, fitting=fitting
@@ -288,7 +301,7 @@ def own_size(manifest: Manifest) -> tuple[int, int] | None:
 def mostly_marked(manifest: Manifest) -> bool:
     """Whether people marked the defects of most bad images: there is something to learn from."""
     bad = np.flatnonzero(manifest.bad)
-    marked = sum(bool(manifest.rows[row].regions) for row in bad)
+    marked = sum(bool(manifest.rows[row].marked) for row in bad)
     return 0 < len(bad) * MARKED <= marked
 
 
@@ -380,17 +393,3 @@ def _check_labels(manifest: Manifest, divided: Split) -> None:
                 remedy="Add parts of it in more groups, or leave the class out; another --seed may "
                 "divide the groups better.",
             )
-
-
-def plan_settings(plan: Plan) -> dict[str, Any]:
-    """Every resolved value, without the paths of this machine."""
-    return {
-        "model": plan.model,
-        "wanted_escape_rate": plan.settings.wanted_escape_rate,
-        "review_budget": plan.settings.review_budget,
-        **{
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(plan.fitting).items()
-            if name not in ("weights", "threads")
-        },
-    }

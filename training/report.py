@@ -143,7 +143,7 @@ def data_card(manifest: Manifest) -> DataCard:
         modality=manifest.modality,
         fields={name: counts for name in FIELDS if (counts := _counts_by(manifest, name))},
         captured=(times[0], times[-1]) if times else None,
-        marked_images=sum(bool(row.regions) for row in rows),
+        marked_images=sum(bool(row.marked) for row in rows),
         voted_images=sum(len(row.votes) > 1 for row in rows),
         doubtful_images=sum(0 < row.certainty < 1 for row in rows),
     )

@@ -1,94 +1,51 @@
-"""The simulated casting's recipe with its zones, and a detector with its calibration.
+"""The simulated casting's recipe at a detector's size, and a detector with its calibration.
 
-one good casting laid straight, 16 exposures averaged, flat-fielded -> reference view
-zones and what they let pass (training/simulation/zones.py)         -> recipe
-8 dark and 8 open-beam frames                                       -> flat field
+recipe of a package, zones of the simulated casting -> recipe and reference view at this size
+8 dark and 8 open-beam frames                       -> flat field
 """
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
-from inspection.detector.flat_field import OPEN_LEVEL, FlatField
-from inspection.zones.reference import Reference
+from inspection.detector.flat_field import FlatField
 from inspection.zones.registration import ReferenceView
 from training.simulation import casting
-from training.simulation.casting import VIEWS, Pose
+from training.simulation.casting import Pose
 from training.simulation.defects import grow, missing_mm
-from training.simulation.zones import casting_zones
+from training.simulation.recipe import casting_recipe
 
 if TYPE_CHECKING:
     from inspection.recipe import Recipe
-    from inspection.zones.shapes import Rule
     from training.simulation.physics import Beam, Detector
 
 PORE_MM, PORE_AT = 0.5, (-18.5, 6.0, 0.0)
-AVERAGED = 16
 FRAMES = 8
-REFERENCE_SEED = 4711
-"""Of the part on the reference view: one like all others, with a casting's own tolerances."""
 
 
 def zoned(recipe: Recipe, beam: Beam, detector: Detector) -> tuple[Recipe, ReferenceView]:
-    """The recipe at this detector's size and pitch, with zones, and the view they are drawn over.
-
-    A recipe of one class, `defect`, cannot tell a pore from a crack: what it allows is what zones
-    let pass of anything but pores.
-    """
-    whole = reference_image(beam, detector)
-    reference = Reference(file="reference.png", sha256=hashlib.sha256(whole.tobytes()).hexdigest())
-    height, width = detector.size_px
-    half_mm = (0.5 * height * detector.pitch_mm, 0.5 * width * detector.pitch_mm)
+    """The recipe at this detector's size and pitch, with zones, and the view under them."""
+    drawn, files = casting_recipe(recipe.classes, 1, beam=beam, detector=detector)
     made = replace(
         recipe,
-        frame_size_px=detector.size_px,
-        pitch_mm=detector.pitch_mm,
-        references=(reference,),
-        zones=tuple(
-            replace(zone, rules=_known(zone.rules, recipe.classes))
-            for zone in casting_zones(VIEWS[0], half_mm, named=False)
-        ),
+        frame_size_px=drawn.frame_size_px,
+        pitch_mm=drawn.pitch_mm,
+        references=drawn.references,
+        zones=drawn.zones,
     )
+    (png,) = files.values()
     view = ReferenceView(
-        reference=reference,
-        whole=whole,
+        reference=drawn.references[0],
+        whole=cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED),
         corner_px=(0, 0),
         size_px=detector.size_px,
         pitch_mm=detector.pitch_mm,
     )
     return made, view
-
-
-def _known(rules: tuple[Rule, ...], classes: tuple[str, ...]) -> tuple[Rule, ...]:
-    """The rules as far as they are for these classes."""
-    found = []
-    for rule in rules:
-        named = tuple(name for name in rule.defects if name in classes)
-        if named or not rule.defects:
-            found.append(replace(rule, defects=named))
-    return tuple(found)
-
-
-def reference_image(beam: Beam, detector: Detector) -> np.ndarray:
-    """(H, W) uint16, flat-fielded: a good casting laid straight, `AVERAGED` exposures."""
-    rng = np.random.default_rng(REFERENCE_SEED)
-    features = casting.as_cast(casting.knuckle(), rng)
-    size, pitch = detector.size_px, detector.pitch_mm
-    metal = casting.roughen(casting.thickness(features, Pose(), size, pitch), pitch, rng)
-    corrected = replace(
-        detector,
-        open_level=OPEN_LEVEL,
-        offset_level=0.0,
-        electronics=detector.electronics / AVERAGED**0.5,
-        gain_spread=0.0,
-        offset_spread=0.0,
-        bad_share=0.0,
-    )
-    return corrected.expose(beam.signal(metal, pitch), AVERAGED * beam.quanta, rng)
 
 
 def with_a_pore(beam: Beam, detector: Detector) -> np.ndarray:

@@ -9,8 +9,8 @@ and pose. All readers see the same pixels. A reader's number for a site is the m
 within 1 mm of its middle, and it calls what exceeds the number of 98 % of the sites without a pore:
 the same false-call rate for all, each reader's limit found on the same sites.
 
-    package   the evidence map, as it is served: prepare() with the detector's calibration, the
-              network; of several classes the one that is surest
+    package   the evidence map: prepare() with the detector's calibration, the network, told that
+              zones allow nothing; of several classes the one that is surest
     matched   given the true background, skin included, and the pore's true picture: a matched
               filter of the noise's covariance, at every place of the site. Nobody knows that much:
               the bound
@@ -22,9 +22,10 @@ the same false-call rate for all, each reader's limit found on the same sites.
 
 Why that is fair: the question is what can be seen, so each reader is asked at the place, and the
 limit is its own at one rate of false calls; limits of the product on whole parts say how many small
-pores are allowed, which is another question. The bound is favoured throughout (true picture, true
-background), and Rose's reader by leaving skin out of the noise; `rose, skin` counts it, as measured
-on the sites without a pore. What a network is taught to pass, its map may say less of than it sees.
+pores are allowed, which is another question: a network that knows the zones is told that these
+allow nothing here. The bound is favoured throughout (true picture, true background), and Rose's
+reader by leaving skin out of the noise; `rose, skin` counts it, as measured on the sites without a
+pore.
 
 a90 is where a logistic curve over log diameter, rising from the false-call rate, reaches 0.9, with
 a90/95 (_pod_fit.py). Ratios have a 95 % interval: castings drawn anew with their sites, limits and
@@ -52,9 +53,9 @@ sys.path.insert(0, str(HERE.parent.parent))
 from _pod_fit import crossing, drawn, fitted, upper  # noqa: E402
 from _pod_readers import HALF_PX, Matched, blind_covariance, noise_covariance  # noqa: E402
 from _pod_sites import BEAM, DETECTOR, SEED, SITES, cut, exposed  # noqa: E402
+from _rebuilt import rebuilt  # noqa: E402
 
 from inspection.detector.calibration import read_calibration  # noqa: E402
-from inspection.engines.openvino import OpenVinoEngine  # noqa: E402
 from inspection.frame import Frame  # noqa: E402
 from inspection.package import load_package  # noqa: E402
 from inspection.recipe import prepare  # noqa: E402
@@ -81,7 +82,7 @@ def main() -> int:
         print("not measured: give --package and --calibration, as study.py leaves them")
         return 0
     package = load_package(options.package)
-    engine = OpenVinoEngine.for_package(package, threads=options.threads)
+    engine = rebuilt(options.package, nothing_allowed=True, threads=options.threads)
     flat = read_calibration(options.calibration).flat
     signal = float(BEAM.transmission(np.array([PLATE_MM]))[0])
     filters = {

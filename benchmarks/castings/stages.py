@@ -30,7 +30,7 @@ import statistics
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,11 +40,10 @@ import tifffile
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent))
 
+from _rebuilt import rebuilt  # noqa: E402
 from _zoned import calibrated, with_a_pore, zoned  # noqa: E402
 
 from inspection.decoding.tiff import decode_tiff  # noqa: E402
-from inspection.engines import network as networks  # noqa: E402
-from inspection.engines.export import export_onnx  # noqa: E402
 from inspection.engines.openvino import OpenVinoEngine  # noqa: E402
 from inspection.frame import DecodeLimits, decode_image  # noqa: E402
 from inspection.package import load_package  # noqa: E402
@@ -86,7 +85,7 @@ def main() -> int:
     found: dict[str, Any] = {"cores": cores, "rounds": rounds}
     for size in sorted({SIZE_PX, own}, reverse=True):
         here = replace(package, recipe=replace(recipe, input_size_px=size), views=(view,))
-        engine = OpenVinoEngine.for_package(here) if size == own else rebuilt(options.package)
+        engine = OpenVinoEngine.for_package(here) if size == own else rebuilt(options.package, size)
         for spot in (False, True):
             limited = with_limits(here, engine, raw, flat, spot=spot)
             words = f"input {size[0]}, {'one spot' if spot else 'nothing'} to size"
@@ -169,18 +168,6 @@ def with_limits(
     low = tuple(limits.tolist())
     point = replace(document.operating_point, pass_below=low, fail_from=(1.0,) * len(low))
     return replace(package, document=replace(document, operating_point=point))
-
-
-def rebuilt(folder: Path) -> OpenVinoEngine:
-    """The package's network for this size, as it is served: OpenVINO, float32."""
-    network = networks.load_network(folder / "model.safetensors")
-    given = asdict(network.architecture) | {"input_size_px": SIZE_PX}
-    larger = networks.create_network(networks.Architecture(**given), pretrained=False)
-    larger.load_state_dict(network.state_dict())
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "model.onnx"
-        export_onnx(larger, path)
-        return OpenVinoEngine(path.read_bytes(), precision="f32")
 
 
 def as_tiff(raw: np.ndarray, number: int) -> bytes:

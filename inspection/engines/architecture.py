@@ -35,6 +35,7 @@ class Architecture:
             sees the image shrunk and says how novel it is; 0 for a network without it.
         detail: width of the detail branch, which takes the fine branch's place where people marked
             the defects; 0 for a network without it.
+        zoned: whether the detail branch is told what the recipe's zones allow where.
     """
 
     backbone: str = DEFAULT_BACKBONE
@@ -52,6 +53,7 @@ class Architecture:
     tuned_from: int = 0
     fine: int = 0
     detail: int = 0
+    zoned: bool = False
 
     def __post_init__(self) -> None:
         remedy = "Correct the recipe or the training settings."
@@ -86,6 +88,8 @@ class Architecture:
                 raise ConfigurationError(
                     f"a {name} branch is of even width, for grey", remedy=remedy
                 )
+        if self.zoned and not self.detail:
+            raise ConfigurationError("zones are told to a detail branch", remedy=remedy)
         if (self.fine and self.detail) or (
             self.reads_pixels and (self.memory or self.context or self.tuned_from)
         ):

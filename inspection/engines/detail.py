@@ -1,15 +1,20 @@
 """The detail branch: evidence of small faint defects, with filters learnt from every pixel.
 
-    image (grey levels) -> logarithm -> less what is around, as a signed logarithm
+    image (grey levels) -> logarithm -> less what is around, at three sizes, as signed logarithms
                                      -> level: how thick the metal is
-        -> convolutions at 1/2, 1/4, 1/8 and 1/16 -> back up to 1/4 -> evidence
+        -> convolutions at 1/2, 1/4 -> + what the zones allow there (with zones)
+        -> convolutions at 1/4, 1/8 and 1/16 -> back up to 1/4 -> evidence
 
 Behind d mm of metal the beam is as exp(-mu d), so in the logarithm a pore of a given size is as
 deep in a thick wall as in a thin one. What is around is a Gaussian mean: an edge of the casting is
 fifty times as strong as a pore, and the signed logarithm leaves both where a network can tell them.
+It bends what lies on an edge with the edge, though; next to a narrower mean the slope of a fillet
+all but vanishes, and the pore on it does not.
 Two lateral ways bring the coarse maps down to the fine one (Lin et al., "Feature pyramid networks
 for object detection", CVPR 2017); the blocks are those of He et al., "Deep residual learning", CVPR
-2016. A cell sees some 17 mm around it at 0.1 mm a pixel, and nothing tells it where it is.
+2016. A cell sees some 17 mm around it at 0.1 mm a pixel. Only the zones tell it where it is: a pore
+of 1 mm is refused in a sealing face and allowed beside it, and pictures of both are alike
+(docs/decisions/0029-zones-in-the-network.md).
 """
 
 from __future__ import annotations
@@ -22,19 +27,16 @@ from torch import Tensor, nn
 
 from inspection.engines.fine import DARKEST
 
-__all__ = ["MULTIPLE", "STRIDE", "Detail"]
+__all__ = ["Detail", "told"]
 
-STRIDE: Final = 4
-"""Pixels of the input along one cell of the evidence map."""
+AROUND_PX: Final = (8.0, 4.0, 2.0)
+"""Standard deviations of the means of what is around."""
 
-MULTIPLE: Final = 16
-"""What the input's sides must be a multiple of."""
+FAINT: Final = (0.03, 0.02, 0.015)
+"""Contrasts with each from which the logarithm begins to bend."""
 
-AROUND_PX: Final = 8.0
-"""Standard deviation of the mean of what is around."""
-
-FAINT: Final = 0.03
-"""A contrast from which the logarithm begins to bend."""
+LEAST_MM, MOST_MM = 0.1, 16.0
+"""What zones allow is told between these: below is as good as nothing, above as anything."""
 
 START: Final = -4.0
 """Evidence everywhere before anything was learnt: nearly every cell shows nothing."""
@@ -47,19 +49,30 @@ class Detail(nn.Module):
         window: (low, high) grey levels: low is dark, high the open beam.
         width: of the finest maps, even; the coarser ones have 1.5, 3 and 4 times as many.
         classes: how many defect classes.
+        grid: (h, w) of what zones allow, a cell of evidence each; None for a recipe without zones.
     """
 
-    def __init__(self, window: tuple[float, float], width: int, classes: int) -> None:
+    def __init__(
+        self,
+        window: tuple[float, float],
+        width: int,
+        classes: int,
+        grid: tuple[int, int] | None = None,
+    ) -> None:
         super().__init__()
-        self.mean: Tensor
+        self.allowed: Tensor | None
         self.low, self.high = window
         half, quarter, eighth, sixteenth = width, 3 * width // 2, 3 * width, 4 * width
-        reach = round(3 * AROUND_PX)
-        place = torch.arange(-reach, reach + 1, dtype=torch.float64)
-        mean = torch.exp(-place.square() / (2 * AROUND_PX**2))
-        self.register_buffer("mean", (mean / mean.sum()).float())
-        self.stem = nn.Sequential(_layer(2, half, 5, 2), _layer(half, half))
-        self.finest = nn.Sequential(_layer(half, quarter, 3, 2), _Block(quarter), _Block(quarter))
+        for number, sigma in enumerate(AROUND_PX):
+            reach = round(3 * sigma)
+            place = torch.arange(-reach, reach + 1, dtype=torch.float64)
+            mean = torch.exp(-place.square() / (2 * sigma**2))
+            self.register_buffer(f"mean_{number}", (mean / mean.sum()).float())
+        self.stem = nn.Sequential(_layer(len(AROUND_PX) + 1, half, 5, 2), _layer(half, half))
+        self.down = _layer(half, quarter, 3, 2)
+        self.zones = nn.Conv2d(classes, quarter, 1, bias=False) if grid else None
+        self.register_buffer("allowed", torch.zeros(1, classes, *grid) if grid else None)
+        self.finest = nn.Sequential(_Block(quarter), _Block(quarter))
         self.middle = nn.Sequential(_layer(quarter, eighth, 3, 2), _Block(eighth), _Block(eighth))
         self.coarse = nn.Sequential(
             _layer(eighth, sixteenth, 3, 2), _Block(sixteenth), _Block(sixteenth)
@@ -71,9 +84,22 @@ class Detail(nn.Module):
         self.last = nn.Conv2d(quarter, classes, 1)
         nn.init.constant_(self.last.bias, START)  # type: ignore[arg-type]
 
-    def forward(self, image: Tensor) -> Tensor:
-        """(N, K, H / 4, W / 4) evidence of (N, 1, H, W) grey levels; float32, multiples of 16."""
-        finest = self.finest(self.stem(self.seen(image)))
+    @torch.no_grad()
+    def allow(self, allowed: Tensor) -> None:
+        """Keep what the zones allow: (K, h, w), mm."""
+        if self.allowed is None:
+            raise ValueError("the branch was made without zones")
+        self.allowed.copy_(told(allowed))
+
+    def forward(self, image: Tensor, allowed: Tensor | None = None) -> Tensor:
+        """(N, K, H / 4, W / 4) evidence of (N, 1, H, W) grey levels; float32, multiples of 16.
+
+        `allowed` is (N, K, H / 4, W / 4) as `told` gives it, where the images are but squares.
+        """
+        maps = self.down(self.stem(self.seen(image)))
+        if self.zones is not None:
+            maps = maps + self.zones(self.allowed if allowed is None else allowed)
+        finest = self.finest(maps)
         middle = self.middle(finest)
         coarse = self.coarse(middle)
         middle = self.in_middle(middle + _twice(self.to_middle(coarse)))
@@ -81,16 +107,23 @@ class Detail(nn.Module):
         return evidence
 
     def seen(self, image: Tensor) -> Tensor:
-        """(N, 2, H, W): contrast with what is around, and level."""
+        """(N, 4, H, W): contrast with what is around, at each size, and level."""
         relative = (image - self.low) / (self.high - self.low)
         level = torch.log(relative.clamp_min(DARKEST))
-        reach = len(self.mean) // 2
-        around = F.pad(level, (reach,) * 4, mode="replicate")
-        around = F.conv2d(around, self.mean[None, None, None, :])
-        around = F.conv2d(around, self.mean[None, None, :, None])
-        contrast = (level - around) / FAINT
-        contrast = torch.sign(contrast) * torch.log1p(contrast.abs())
-        return torch.cat([contrast, level + 1.0], dim=1)
+        maps = []
+        for number, faint in enumerate(FAINT):
+            mean: Tensor = getattr(self, f"mean_{number}")
+            around = F.pad(level, (len(mean) // 2,) * 4, mode="replicate")
+            around = F.conv2d(around, mean[None, None, None, :])
+            around = F.conv2d(around, mean[None, None, :, None])
+            contrast = (level - around) / faint
+            maps.append(torch.sign(contrast) * torch.log1p(contrast.abs()))
+        return torch.cat([*maps, level + 1.0], dim=1)
+
+
+def told(allowed: Tensor) -> Tensor:
+    """What zones allow, in mm, as the branch is told: octaves."""
+    return torch.log2(allowed.clamp(LEAST_MM, MOST_MM))
 
 
 class _Block(nn.Module):

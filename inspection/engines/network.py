@@ -28,7 +28,7 @@ from inspection.engines.backbones import FIRST_STAGE, Taps, file_sha256, find_we
 from inspection.engines.context import Context
 from inspection.engines.detail import Detail
 from inspection.engines.export import export_onnx
-from inspection.engines.fine import Fine
+from inspection.engines.fine import STRIDE, Fine
 from inspection.engines.header import METADATA_KEY
 from inspection.engines.memory import MemoryHead
 from inspection.errors import EngineError
@@ -244,7 +244,9 @@ class InspectionNetwork(nn.Module):
         elif architecture.fine:
             self.head = Fine(architecture.window, architecture.fine, classes)
         elif architecture.detail:
-            self.head = Detail(architecture.window, architecture.detail, classes)
+            height, width = architecture.input_size_px
+            grid = (height // STRIDE, width // STRIDE) if architecture.zoned else None
+            self.head = Detail(architecture.window, architecture.detail, classes, grid)
         else:
             self.head = EvidenceHead(components, architecture.hidden, classes)
         self.novelty = Novelty(architecture.components)

@@ -181,6 +181,17 @@ def test_what_the_recipe_says_is_not_silently_overruled(manifest: Manifest, tmp_
     assert "input_size_px = [64, 64]" in config_text(resolved)
 
 
+def test_an_overkill_rate_has_sense_and_no_costs_beside_it(manifest: Manifest) -> None:
+    wishes = gather(manifest, assignments=["limits.overkill_rate=0.05"])
+    assert settings_of(wishes).wanted_overkill_rate == 0.05
+    assert "overkill_rate = 0.05" in config_text(resolve_values(manifest, settings_of(wishes)))
+    for wrong in ("0", "1", "-0.1"):
+        with pytest.raises(ConfigurationError):
+            settings_of(gather(manifest, assignments=[f"limits.overkill_rate={wrong}"]))
+    with pytest.raises(ConfigurationError, match="costs choose both limits"):
+        TrainSettings(wanted_overkill_rate=0.05, costs=Costs(escape=500, overkill=20, review=3))
+
+
 def test_a_set_that_does_not_suit_the_preset_is_refused(manifest: Manifest) -> None:
     good = bare_manifest(bare_rows([(1, 0)] * 20), ())
     for preset in ("fast", "full"):

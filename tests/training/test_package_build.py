@@ -12,16 +12,17 @@ import numpy as np
 import pytest
 
 from inspection.cli import main
+from inspection.engine import Prediction
 from inspection.engines.openvino import OpenVinoEngine
 from inspection.errors import ConfigurationError, DataError, RecipeError
 from inspection.package import ModelPackage, load_package
 from inspection.recipe import dump_recipe
 from tests.labelled_sets import import_folders, write_folders, write_png
 from training.dividing.sides import side_to_judge
-from training.evaluate import evaluate, predict
+from training.evaluate import Predicted, evaluate, predict
 from training.manifest import Manifest, write_manifest
 from training.measuring.precision import study_precision
-from training.package import Trained, train
+from training.package import Trained, limits_from, train
 from training.package_files import write_next
 from training.plan import Plan, TrainSettings, resolve
 from training.progress import Silent
@@ -114,6 +115,31 @@ def test_the_certificate_says_what_the_limits_hold(trained: Trained) -> None:
     assert certificate.escape_bound >= certificate.naive_escape_bound
     assert ("cannot certify 20 %" in limits.in_words) == (not certificate.certified)
     assert limits.review_share <= limits.review_budget
+
+
+def test_an_overkill_rate_that_was_asked_for_reaches_the_limits(plan: Plan) -> None:
+    rows = np.asarray(plan.split.calibrate)
+    bad = plan.manifest.bad[rows]
+    generator = np.random.default_rng(1)
+    scores = generator.normal(np.where(bad, 1.0, -1.0), 1.5).astype(np.float32)
+    seen = Predicted(
+        rows=rows,
+        predictions=tuple(
+            Prediction(
+                scores=np.array([score]), novelty=1.0, evidence=np.zeros((1, 2, 2), np.float32)
+            )
+            for score in scores
+        ),
+        frame_sizes_px=((96, 96),) * len(rows),
+    )
+
+    def told(wanted: float | None) -> bool:
+        settings = replace(plan.settings, review_budget=0.0, wanted_overkill_rate=wanted)
+        _, chosen = limits_from(replace(plan, settings=settings), seen)
+        return any("overkill rate of 1.0% cannot be held" in each for each in chosen.warnings)
+
+    assert told(0.01)  # so few parts hold no such rate, without review
+    assert not told(None)
 
 
 @pytest.mark.slow

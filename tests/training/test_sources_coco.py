@@ -242,3 +242,14 @@ def test_any_run_lengths_are_a_mask_or_refused(text: str) -> None:
 def test_masks_are_planned_under_names_of_their_own(source: Path, tmp_path: Path) -> None:
     asked = planned(read_coco(source), tmp_path / "datasets" / "plates")
     assert [path for path in asked.files if path.startswith("masks/")] == ["masks/crack/4-3.png"]
+
+
+def test_an_annotation_that_is_allowed_makes_no_image_bad(source: Path) -> None:
+    content = document()
+    content["annotations"][2]["attributes"] = {"allowed": True}
+    files = {file.name: file for file in read_coco(written(source, content)).files}
+    assert files["4.png"].label == "good"
+    assert [region.allowed for region in files["4.png"].regions] == [True]
+    content["annotations"][2]["attributes"] = {"allowed": "yes"}
+    with pytest.raises(DataError, match="annotation 3: its attribute allowed"):
+        read_coco(written(source, content))

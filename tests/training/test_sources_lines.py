@@ -235,3 +235,50 @@ def test_any_json_is_read_or_refused(
     source = tmp_path_factory.getbasetemp() / "any.jsonl"
     with pytest.raises(DataError):
         read_lines(written(source, entry))
+
+
+def test_what_is_allowed_is_kept_and_makes_no_part_bad(line: Path, tmp_path: Path) -> None:
+    crack = {"defect": "crack", "box": [10, 10, 5, 4]}
+    small = {"defect": "crack", "box": [30, 30, 2, 2], "allowed": True}
+    source = written(
+        line / "set.jsonl",
+        {"path": GOOD, "label": "good", "regions": [small]},
+        {"path": CRACK, "label": "crack", "regions": [crack, small]},
+    )
+    place = tmp_path / "datasets" / "plates"
+    assert stored(read_source(source, Asked()), place)
+    manifest = read_manifest(place, verify=True)
+    rows = {row.label: row for row in manifest.rows}
+    assert not rows["good"].bad
+    assert [len(rows[name].regions) for name in ("good", "crack")] == [1, 2]
+    assert [len(rows[name].marked) for name in ("good", "crack")] == [0, 1]
+    masks = region_masks(manifest, rows["crack"], (48, 48))
+    assert masks is not None
+    assert masks.sum() == 20
+    plain = written(
+        line / "plain.jsonl",
+        {"path": GOOD, "label": "good"},
+        {"path": CRACK, "label": "crack", "regions": [crack]},
+    )
+    other = tmp_path / "datasets" / "plain"
+    assert stored(read_source(plain, Asked()), other)
+    assert read_manifest(other).digest != manifest.digest
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"regions": [{"defect": "crack", "box": [1, 1, 2, 2], "allowed": 1}]}, "true or false"),
+        ({"regions": [{"defect": "dent", "box": [1, 1, 2, 2], "allowed": True}]}, "no label names"),
+    ],
+)
+def test_what_is_allowed_of_nothing_known_is_refused(
+    entry: dict[str, Any], said: str, line: Path, tmp_path: Path
+) -> None:
+    source = written(
+        line / "set.jsonl",
+        {"path": GOOD, "label": "good", **entry},
+        {"path": CRACK, "label": "crack"},
+    )
+    with pytest.raises(DataError, match=said):
+        stored(read_source(source, Asked()), tmp_path / "datasets" / "plates")

@@ -185,7 +185,7 @@ def _with_label(row: Row, label: str) -> Row | None:
     names = label.split(";")
     if set(names) == set(row.defects or (GOOD,)) and row.probability in (None, 0.0, 1.0):
         return row
-    regions = tuple(region for region in row.regions if region.defect in names)
+    regions = tuple(each for each in row.regions if each.allowed or each.defect in names)
     return replace(row, label=label, probability=None, votes=(), annotator=None, regions=regions)
 
 

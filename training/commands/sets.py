@@ -68,7 +68,7 @@ def show_set(name: str, verify: bool, datasets_dir: Path) -> None:
     manifest = find_set(datasets_dir, name, verify=verify)
     counts, images = manifest.counts(), manifest.images
     size = images.frame_size_px
-    placed = sum(bool(row.regions) for row in manifest.rows)
+    placed = sum(bool(row.marked) for row in manifest.rows)
     voted = sum(bool(row.votes) for row in manifest.rows)
     lines = {
         "product": f"{manifest.product} ({manifest.modality})",

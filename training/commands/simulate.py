@@ -71,10 +71,15 @@ def castings(
     for name, count in made.defects.items():
         click.echo(f"            {name} {count}")
     click.echo(f"digest      {made.digest}")
+    frames = folder / "calibration"
     click.echo(
-        f"next: inspection data import {folder / 'labels.csv'} --name castings "
-        "--product KN-42 --modality x-ray"
+        f"next: inspection detector calibrate --station xray-1 --dark '{frames}/dark-*.tif' "
+        f"--open '{frames}/open-*.tif'\n"
+        f"      inspection data import {folder / 'labels.jsonl'} --name castings --product KN-42 "
+        "--modality x-ray --calibration FILE.npz, which that names"
     )
+    if made.defects:
+        click.echo(f"      inspection train castings --recipe {folder / 'recipe.toml'}")
 
 
 @simulate.command()

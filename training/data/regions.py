@@ -22,7 +22,7 @@ from inspection.errors import DataError, ImageError
 from inspection.frame import decode_image
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from training.data.rows import Row
     from training.manifest import Manifest
 
+
+COVERED = 0.4
+"""Share of a cell from which it shows the defect; with less, and some, nobody can say."""
 
 FAR_PX = 1e6  # outside any image; OpenCV counts in 32 bits
 
@@ -44,12 +47,15 @@ class DefectRegion:
         mask: path of a mask file, relative to the data set's folder, with `/`; any value but 0 is
             the defect. It has the frame's size.
         mask_sha256: hex digest of that file.
+        allowed: it shows, but is small enough for its zone: the part is not bad for it, and the
+            label need not name its class. A detail branch learns from it how long is too long.
     """
 
     defect: str
     polygon: tuple[tuple[float, float], ...] = ()
     mask: str | None = None
     mask_sha256: str | None = None
+    allowed: bool = False
 
     def __post_init__(self) -> None:
         if bool(self.polygon) == (self.mask is not None):
@@ -64,7 +70,8 @@ class DefectRegion:
     @property
     def content(self) -> list[Any]:
         """What tells it from another region; where a mask lies is left out."""
-        return [self.defect, [list(corner) for corner in self.polygon], self.mask_sha256]
+        told = [self.defect, [list(corner) for corner in self.polygon], self.mask_sha256]
+        return [*told, "allowed"] if self.allowed else told
 
 
 def ordered_regions(regions: Iterable[DefectRegion]) -> tuple[DefectRegion, ...]:
@@ -98,26 +105,31 @@ def parse_regions(text: str, source: str) -> dict[str, tuple[DefectRegion, ...]]
 
 
 def _as_json(region: DefectRegion) -> dict[str, Any]:
+    said: dict[str, Any] = {"defect": region.defect}
     if region.polygon:
-        return {"defect": region.defect, "polygon": [list(corner) for corner in region.polygon]}
-    return {"defect": region.defect, "mask": region.mask, "sha256": region.mask_sha256}
+        said["polygon"] = [list(corner) for corner in region.polygon]
+    else:
+        said |= {"mask": region.mask, "sha256": region.mask_sha256}
+    return said | {"allowed": True} if region.allowed else said
 
 
 def _from_json(document: dict[str, Any]) -> DefectRegion:
+    defect, allowed = str(document["defect"]), bool(document.get("allowed", False))
     if "polygon" in document:
         corners = tuple((float(x), float(y)) for x, y in document["polygon"])
-        return DefectRegion(defect=str(document["defect"]), polygon=corners)
+        return DefectRegion(defect=defect, polygon=corners, allowed=allowed)
     return DefectRegion(
-        defect=str(document["defect"]),
+        defect=defect,
         mask=str(document["mask"]),
         mask_sha256=str(document["sha256"]),
+        allowed=allowed,
     )
 
 
 def region_masks(
     manifest: Manifest, row: Row, size_px: tuple[int, int]
 ) -> NDArray[np.bool_] | None:
-    """Where the image shows each class.
+    """Where the image shows each class as the label names it; what is allowed is left out.
 
     Args:
         manifest: the set; its classes give the order.
@@ -131,16 +143,9 @@ def region_masks(
     Raises:
         DataError: a mask is gone, altered, damaged or of another size.
     """
-    if set(row.defects) - {region.defect for region in row.regions}:
+    if set(row.defects) - {region.defect for region in row.marked}:
         return None
-    masks = np.zeros((len(manifest.classes), *size_px), dtype=np.bool_)
-    for region in row.regions:
-        plane = masks[manifest.classes.index(region.defect)]
-        if region.mask is None:
-            plane |= polygon_mask(region.polygon, size_px)
-        else:
-            plane |= _mask_of(manifest, row, region, size_px)
-    return masks
+    return _drawn(manifest, row, row.marked, size_px)
 
 
 def prepared_masks(
@@ -183,6 +188,72 @@ def prepared_masks(
         for k, plane in enumerate(rectangle):
             prepared[i, k] = _resized(plane, size)
     return prepared
+
+
+def prepared_lengths(
+    manifest: Manifest, recipe: Recipe, rows: NDArray[np.int64], *, size_px: tuple[int, int]
+) -> NDArray[np.float16]:
+    """How long the things are that people marked, allowed or not, in the network's geometry.
+
+    Args:
+        manifest: the set.
+        recipe: with a pitch; its region is cut out.
+        rows: (n,) row numbers of the manifest.
+        size_px: (height, width) wanted, such as the evidence map's.
+
+    Returns:
+        (N, K, h, w) float16 mm: the longest extent of what covers `COVERED` of a cell or more; 0
+        where nothing is marked, NaN where less is covered, but some.
+
+    Raises:
+        DataError: see `region_masks`; or an image cannot be read.
+    """
+    prepared = np.zeros((len(rows), len(manifest.classes), *size_px), dtype=np.float16)
+    for i, number in enumerate(rows):
+        row = manifest.rows[int(number)]
+        if not row.regions:
+            continue
+        frame_size = manifest.images.frame_size_px or _size_of(manifest, row)
+        part = recipe.judged_region(frame_size)
+        inside = np.s_[part.top : part.top + part.height, part.left : part.left + part.width]
+        for k, plane in enumerate(_drawn(manifest, row, row.regions, frame_size)):
+            for mask in _things(plane):
+                share = _resized(mask[inside].astype(np.float32), size_px)
+                length = longest_px(mask) * (recipe.pitch_mm or 1.0)
+                prepared[i, k][share >= COVERED] = length
+                touched = (share > 0) & (share < COVERED) & (prepared[i, k] == 0)
+                prepared[i, k][touched] = np.nan
+    return prepared
+
+
+def longest_px(mask: NDArray[np.bool_]) -> float:
+    """From end to end of what a mask holds, over its outermost pixels."""
+    rows, columns = np.nonzero(mask)
+    points = np.stack([columns, rows], axis=1).astype(np.int32)
+    hull = cv2.convexHull(points)[:, 0].astype(np.float64)
+    apart = np.hypot(*(hull[:, np.newaxis] - hull[np.newaxis]).T)
+    return float(apart.max()) + 1.0
+
+
+def _things(plane: NDArray[np.bool_]) -> Iterator[NDArray[np.bool_]]:
+    """The pieces that hang together, corners included."""
+    count, labels = cv2.connectedComponents(plane.astype(np.uint8), connectivity=8)
+    for number in range(1, count):
+        yield np.asarray(labels == number)
+
+
+def _drawn(
+    manifest: Manifest, row: Row, regions: Iterable[DefectRegion], size_px: tuple[int, int]
+) -> NDArray[np.bool_]:
+    """(K, H, W): what these regions of an image cover."""
+    masks = np.zeros((len(manifest.classes), *size_px), dtype=np.bool_)
+    for region in regions:
+        plane = masks[manifest.classes.index(region.defect)]
+        if region.mask is None:
+            plane |= polygon_mask(region.polygon, size_px)
+        else:
+            plane |= _mask_of(manifest, row, region, size_px)
+    return masks
 
 
 def polygon_mask(

@@ -72,7 +72,8 @@ class Row:
         annotator: who gave the label, when one person did.
         votes: when several did: `label` and `probability` are those of `of_votes`. In the order of
             the annotators' names.
-        regions: where the defects are, in canonical order; may be left out.
+        regions: where the defects are, in canonical order; may be left out. Of those that are
+            `allowed` the label says nothing.
     """
 
     path: str
@@ -97,7 +98,7 @@ class Row:
             check_label(self.label)
         except DataError as error:
             raise DataError(f"{self.path}: {error}") from error
-        placed = {region.defect for region in self.regions}
+        placed = {region.defect for region in self.marked}
         if placed - set(self.defects):
             raise DataError(
                 f"{self.path}: the label {self.label!r} does not name the defect of a region: "
@@ -113,6 +114,11 @@ class Row:
                     f"{self.path}: label {self.label!r} disagrees with probability "
                     f"{self.probability:g}: from one half on, the part is bad"
                 )
+
+    @property
+    def marked(self) -> tuple[DefectRegion, ...]:
+        """The regions for which the part is bad."""
+        return tuple(region for region in self.regions if not region.allowed)
 
     def _check_votes(self) -> None:
         if not self.votes:
@@ -198,6 +204,12 @@ def check_rows(rows: Sequence[Row], classes: Sequence[str]) -> None:
     unknown = sorted(named - set(classes))
     if unknown:
         raise DataError(f"labels that are not among the classes: {listed(unknown)}")
+    shown = {region.defect for row in rows for region in row.regions}
+    if shown - set(classes):
+        raise DataError(
+            f"regions of classes that no label names: {listed(sorted(shown - set(classes)))}",
+            remedy="Leave out what is allowed of these classes: there is nothing to tell it from.",
+        )
     used = Counter(name for row in rows for name in (row.defects or (GOOD,)))
     empty = [name for name in (GOOD, *classes) if not used[name]]
     if empty:

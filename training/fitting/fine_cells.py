@@ -25,6 +25,7 @@ from inspection.engines.fine import FEATURES, NAMES, STRIDE
 from inspection.errors import EngineError
 from training.fitting.features import checked_image
 from training.fitting.fit_masks import shares
+from training.fitting.throughput import compiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -190,19 +191,9 @@ def _in_openvino(
     """One image a core at a time."""
     import openvino as ov
 
+    model = compiled(graph, threads)
     try:
-        core = ov.Core()
-        compiled = core.compile_model(
-            core.read_model(graph),
-            "CPU",
-            {
-                "PERFORMANCE_HINT": "THROUGHPUT",
-                "NUM_STREAMS": str(threads),
-                "INFERENCE_NUM_THREADS": threads,
-                "INFERENCE_PRECISION_HINT": "f32",
-            },
-        )
-        queue = ov.AsyncInferQueue(compiled, threads)
+        queue = ov.AsyncInferQueue(model, threads)
 
         def answered(request: ov.InferRequest, index: int) -> None:
             keep(index, request.get_output_tensor(0).data[0])

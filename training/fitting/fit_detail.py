@@ -15,7 +15,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 
-from training.fitting.squares import COVERED, Squares
+from training.data.regions import COVERED
+from training.fitting.squares import Squares
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +48,7 @@ def fit_detail(
     images: Images,
     targets: NDArray[np.float32],
     masks: NDArray[np.float32],
+    lengths: NDArray[np.float16] | None,
     settings: FitSettings,
     history: History,
     progress: Progress | None,
@@ -58,6 +60,7 @@ def fit_detail(
         images: N prepared ones.
         targets: (N, K) in 0..1.
         masks: (N, K, h, w), see `training.fit.fit`.
+        lengths: (N, K, h, w), see there; None where nobody measured them.
         settings: size, window, seed, cores, detail_views.
         history: gets the mean loss now and then.
         progress: called as (stage, done, total).
@@ -70,10 +73,12 @@ def fit_detail(
         images,
         targets,
         masks,
+        lengths if detail.allowed is not None else None,
         shape=(1, *settings.input_size_px),
         window=settings.window,
         seed=settings.seed,
         threads=settings.cores,
+        allowed=None if detail.allowed is None else detail.allowed[0].numpy(),
         progress=progress,
     )
     squares.add()
@@ -92,8 +97,8 @@ def fit_detail(
             detail.train()
         for group in optimizer.param_groups:
             group["lr"] = RATE * rate_at(step, steps)
-        levels, places = squares.draw(BATCH, generator)
-        evidence = detail(levels.contiguous(memory_format=torch.channels_last))
+        levels, places, allowed = squares.draw(BATCH, generator)
+        evidence = detail(levels.contiguous(memory_format=torch.channels_last), allowed)
         loss = cells_loss(evidence, places) + squares_loss(evidence, places)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

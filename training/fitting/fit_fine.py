@@ -18,6 +18,7 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor
 
 from inspection.engines.fine import FEATURES, FineHead
+from training.data.regions import COVERED
 from training.fitting.fine_cells import filters_graph, scan
 from training.fitting.fit_head import soft_loss
 from training.fitting.views import draw_seed
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     Progress = Callable[[str, int, int], None]
     History = list[dict[str, float | int | str]]
 
-COVERED = 0.4  # share of a cell from which it shows the defect; less, and nobody can say
 FIRST_EPOCHS = 0.5  # of the epochs, for the head that looks for hard cells
 FAR = -1e9
 

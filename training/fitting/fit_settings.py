@@ -105,7 +105,7 @@ class FitSettings:
     fine_mask_weight: float = 1.0
     fine_decay: float = 0.01
     detail: int = 0
-    detail_views: int = 70
+    detail_views: int = 90
     full_frozen: int = 4
     full_views: int = 4
     full_epochs: int = 8
@@ -186,8 +186,11 @@ class FitSettings:
         """How many CPU cores to use."""
         return self.threads or len(os.sched_getaffinity(0))
 
-    def architecture(self, classes: int) -> Architecture:
-        """The network's, for so many defect classes, before it is extended."""
+    def architecture(self, classes: int, *, zoned: bool = False) -> Architecture:
+        """The network's, for so many defect classes, before it is extended.
+
+        `zoned` where the recipe draws zones: a detail branch is told what they allow.
+        """
         return Architecture(
             backbone=self.backbone,
             input_size_px=self.input_size_px,
@@ -200,4 +203,5 @@ class FitSettings:
             memory=self.memory if self.preset == "anomaly" else 0,
             fine=self.fine,
             detail=self.detail,
+            zoned=zoned and self.detail > 0,
         )

@@ -94,7 +94,7 @@ def write_preview(
     used: list[float] = []
     for place, number in enumerate(chosen):
         row, image = manifest.rows[number], images[place]
-        masks = prepared_masks(manifest, recipe, [number])[0] if row.regions else None
+        masks = prepared_masks(manifest, recipe, [number])[0] if row.marked else None
         used.append(float(np.ptp(np.clip(image, *fitting.window))))
         doubted = row.certainty not in (0.0, 1.0)
         label = f"{row.label} (probability {row.certainty:.2f})" if doubted else row.label
@@ -107,7 +107,7 @@ def write_preview(
             tiles.append(
                 _tile(windowed(seen, fitting.window), f"{place + 1} view {view}", "", outlines)
             )
-        where = "regions outlined" if row.regions else "place unknown" if row.bad else "good"
+        where = "regions outlined" if row.marked else "place unknown" if row.bad else "good"
         lines.append(f"{place + 1}: {row.path}, part {row.part}, {label}, {where}")
     low, high = fitting.window
     if float(np.median(used)) < DULL * (high - low):
@@ -123,7 +123,7 @@ def pick_rows(manifest: Manifest, count: int, seed: int) -> list[int]:
     """Row numbers: good parts and every class in turn, images with regions first, all at random."""
     generator = np.random.default_rng(seed)
     order = generator.permutation(len(manifest.rows)).tolist()
-    order.sort(key=lambda number: not manifest.rows[number].regions)
+    order.sort(key=lambda number: not manifest.rows[number].marked)
     queues = {
         name: [n for n in order if name in (manifest.rows[n].defects or (GOOD,))]
         for name in (GOOD, *manifest.classes)

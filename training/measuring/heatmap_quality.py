@@ -144,7 +144,7 @@ def heatmap_quality(
         predicted.rows.tolist(), predicted.predictions, predicted.frame_sizes_px, strict=True
     )
     column = {name: k for k, name in enumerate(manifest.classes)}
-    if not any(manifest.rows[number].regions for number in predicted.rows.tolist()):
+    if not any(manifest.rows[number].marked for number in predicted.rows.tolist()):
         return {}
     for number, prediction, size in answers:
         row = manifest.rows[number]

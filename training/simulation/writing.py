@@ -4,11 +4,13 @@
 
     images/SERIAL-VIEW.tif          16-bit grey, as it leaves the detector: no flat-field
     masks/CLASS/SERIAL-VIEW.png     defects for which the part is refused; 255 is the defect
+    masks/CLASS/SERIAL-VIEW-allowed.png   those that a reader would see, and that its zones allow
     labels.csv, labels.jsonl        for `inspection data import`; the second one names the masks
     truth.jsonl                     a line a part: every defect, accepted ones too, in every view
     process.csv                     what the machines measured, a line a value
     causes.json                     what was planted
     calibration/                    dark and open-beam frames of the same detector
+    recipe.toml                     zones and what they let pass, drawn over reference.png
     set.json                        seed, tube, detector, digest: written last
 
 A folder without set.json is one that was not finished.
@@ -34,9 +36,11 @@ import numpy as np
 import tifffile
 
 from inspection.errors import DataError
+from inspection.recipe import dump_recipe
 from training.simulation.casting import VIEWS
 from training.simulation.physics import Beam, Detector
 from training.simulation.process import CYCLE_S, PRODUCT, truth
+from training.simulation.recipe import casting_recipe
 from training.simulation.scene import Scene, Shot, make_scene
 
 if TYPE_CHECKING:
@@ -48,6 +52,9 @@ _Job = TypeVar("_Job")
 
 STATION: Final = "xray-1"
 ANY_DEFECT: Final = "defect"
+ROSE_CNR: Final = 3.0
+"""Contrast to noise from which a reader sees what is there (Rose), and so would mark it."""
+
 CALIBRATION_FRAMES: Final = 16
 LABEL_COLUMNS: Final = ("path", "label", "part", "lot", "mould", "captured_at", "station", "view")
 PROCESS_COLUMNS: Final = ("product", "serial", "machine", "name", "value", "unit", "at")
@@ -167,6 +174,8 @@ def _fill(
     for line in lines:
         for name in line["label"]:
             defects[name] = defects.get(name, 0) + 1
+    if defects:
+        _write_recipe(order, folder, tuple(sorted(defects)))
     made = {
         "images": len(images),
         "bad_parts": sum(bool(line["label"]) for line in lines),
@@ -228,19 +237,21 @@ def _write_shot(scene: Scene, shot: Shot, order: Order, folder: Path) -> dict[st
         resolution=(dots_cm, dots_cm),
         resolutionunit="CENTIMETER",
     )
-    masks: dict[str, NDArray[np.uint8]] = {}
+    masks: dict[tuple[bool, str], NDArray[np.uint8]] = {}
     for seen in shot.seen:
-        if scene.rejectable(seen.defect):
+        allowed = not scene.rejectable(seen.defect)
+        if seen.mask.any() and (not allowed or seen.cnr >= ROSE_CNR):
             name = ANY_DEFECT if order.one_class else scene.defects[seen.defect].defect_class
-            mask = masks.setdefault(name, np.zeros(shot.image.shape, dtype=np.uint8))
+            key = allowed, name
+            mask = masks.setdefault(key, np.zeros(shot.image.shape, dtype=np.uint8))
             height, width = seen.mask.shape
             window = mask[seen.top : seen.top + height, seen.left : seen.left + width]
             window[seen.mask] = 255
-    order_of = (ANY_DEFECT, *scene.classes)
-    regions = [
-        write_mask(folder, name, stem, masks[name])
-        for name in order_of
-        if name in masks and masks[name].any()
+    regions: list[dict[str, Any]] = [
+        write_mask(folder, name, f"{stem}-allowed", mask) | {"allowed": True}
+        if allowed
+        else write_mask(folder, name, stem, mask)
+        for (allowed, name), mask in sorted(masks.items(), key=lambda each: each[0])
     ]
     return {
         "path": f"images/{stem}.tif",
@@ -287,9 +298,12 @@ def _defect_truth(scene: Scene, number: int) -> dict[str, Any]:
 
 def _write_labels(folder: Path, lines: Iterable[dict[str, Any]]) -> None:
     rows: list[dict[str, Any]] = []
+    lines = list(lines)
+    labelled = {name for line in lines for name in line["label"]}
     for line in lines:
         origin = line["origin"]
         for image in line["images"]:
+            regions = [each for each in image["regions"] if each["defect"] in labelled]
             row = {
                 "path": image["path"],
                 "label": ";".join(line["label"]) or "good",
@@ -300,7 +314,7 @@ def _write_labels(folder: Path, lines: Iterable[dict[str, Any]]) -> None:
                 "station": STATION,
                 "view": image["view"],
             }
-            rows.append(row | {"regions": image["regions"]})
+            rows.append(row | {"regions": regions})
     write_labels(folder, rows, LABEL_COLUMNS)
 
 
@@ -315,6 +329,14 @@ def write_labels(folder: Path, rows: Sequence[dict[str, Any]], columns: Sequence
         for row in rows
     )
     write_lines(folder / "labels.jsonl", with_masks)
+
+
+def _write_recipe(order: Order, folder: Path, classes: tuple[str, ...]) -> None:
+    """The recipe for data sets with these classes, and its reference views."""
+    recipe, files = casting_recipe(classes, order.views, beam=order.beam, detector=order.detector)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    (folder / "recipe.toml").write_text(dump_recipe(recipe), encoding="utf-8")
 
 
 def _write_process(folder: Path, lines: Iterable[dict[str, Any]]) -> None:

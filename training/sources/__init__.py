@@ -33,12 +33,14 @@ class LabelledRegion:
     Attributes:
         mask: the mask's file, or a PNG's bytes where the source holds no file.
         name: of the mask in the data set, with `/`.
+        allowed: it shows, and the part is not bad for it.
     """
 
     defect: str
     polygon: tuple[tuple[float, float], ...] = ()
     mask: Path | bytes | None = None
     name: str = ""
+    allowed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

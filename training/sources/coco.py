@@ -3,13 +3,15 @@
     images: [{id, file_name, width, height}]   categories: [{id, name}]
     annotations: [{image_id, category_id, segmentation | bbox}]
 
-An image without annotations is good. Beside COCO's own keys an image may say what a line of a table
-may: part, group, lot, mould, captured_at, station, view, annotator.
+An image without annotations is good; so is one whose annotations all have the attribute `allowed`:
+true, for what shows but is small enough for its zone. Beside COCO's own keys an image may say what
+a line of a table may: part, group, lot, mould, captured_at, station, view, annotator.
 Format: https://cocodataset.org/#format-data; run lengths after pycocotools' maskApi.c.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -70,7 +72,9 @@ def read_coco(
         where = f"{path}, annotation {_id_of(annotation, position)}"
         image, defect = _pointed_at(annotation, images, categories, where)
         try:
-            regions[image] += _regions(annotation, images[image], defect, position)
+            found = _regions(annotation, images[image], defect, position)
+            allowed = _allowed(annotation)
+            regions[image] += [replace(region, allowed=allowed) for region in found]
         except DataError as error:
             raise DataError(f"{where}: {error}") from error
     entries = [
@@ -79,8 +83,8 @@ def read_coco(
     ]
     if not entries:
         raise DataError(f"{path} names no images")
-    bare = sum(not each for each in regions.values())
-    used = {region.defect for each in regions.values() for region in each}
+    bare = sum(all(region.allowed for region in each) for each in regions.values())
+    used = {r.defect for each in regions.values() for r in each if not r.allowed}
     unused = [name for name in categories.values() if name not in used]
     notes = [f"good: {bare} images that have no annotation"]
     if unused:
@@ -192,6 +196,15 @@ def _pointed_at(
     return image, categories[category]
 
 
+def _allowed(annotation: dict[str, Any]) -> bool:
+    """Whether its attributes say that the part is not bad for it."""
+    attributes = annotation.get("attributes")
+    allowed = attributes.get("allowed", False) if isinstance(attributes, dict) else False
+    if not isinstance(allowed, bool):
+        raise DataError(f"its attribute allowed is {allowed!r}, not true or false")
+    return allowed
+
+
 def _regions(
     annotation: dict[str, Any], image: dict[str, Any], defect: str, position: int
 ) -> list[LabelledRegion]:
@@ -230,7 +243,7 @@ def _entry(image: dict[str, Any], where: str, regions: list[LabelledRegion]) -> 
     return Entry(
         where=where,
         path=name.strip(),
-        label=joined(sorted({region.defect for region in regions})),
+        label=joined(sorted({region.defect for region in regions if not region.allowed})),
         fields=field_texts(image, where),
         regions=tuple(regions),
         size_px=_size_of(image),

@@ -167,7 +167,7 @@ def _merged(lines: Sequence[tuple[Entry, LabelledFile]]) -> LabelledFile:
         probability=probability,
         annotator=None,
         votes=tuple(votes),
-        regions=tuple(region for region in regions if region.defect in defects_of(label)),
+        regions=tuple(r for r in regions if r.allowed or r.defect in defects_of(label)),
     )
 
 

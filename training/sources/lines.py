@@ -7,7 +7,8 @@
                  {"defect": "void", "mask": "masks/b.png"}]}
 
 Paths are relative to the file. Corners and boxes (x, y, width, height) are in pixels. Several lines
-about one path, by different annotators, are votes.
+about one path, by different annotators, are votes. A region with "allowed": true shows, but is
+small enough for its zone: the label need not name it.
 """
 
 from __future__ import annotations
@@ -143,22 +144,25 @@ def _entry(where: str, line: str, folder: Path) -> Entry:
 def _region(document: Any, folder: Path) -> LabelledRegion:
     if not isinstance(document, dict) or not isinstance(document.get("defect"), str):
         raise DataError(f"region {document!r} names no defect")
-    kinds = [name for name in document if name != "defect"]
+    kinds = [name for name in document if name not in ("defect", "allowed")]
     if len(kinds) != 1 or kinds[0] not in ("polygon", "box", "mask"):
         raise DataError(f"a region has a defect and one of polygon, box, mask; this has {kinds}")
-    (kind,), defect = kinds, document["defect"]
+    (kind,), defect, allowed = kinds, document["defect"], document.get("allowed", False)
+    if not isinstance(allowed, bool):
+        raise DataError(f"allowed is {allowed!r}, not true or false")
     value = document[kind]
     if kind == "box":
-        return LabelledRegion(defect=defect, polygon=box_polygon(value))
+        return LabelledRegion(defect=defect, polygon=box_polygon(value), allowed=allowed)
     if kind == "polygon":
         if not isinstance(value, list) or len(value) < 3:
             raise DataError("a polygon is a list of at least three corners [x, y]")
         corners = tuple(_numbers(each, 2, "a corner is [x, y]") for each in value)
-        return LabelledRegion(defect=defect, polygon=tuple((x, y) for x, y in corners))
+        polygon = tuple((x, y) for x, y in corners)
+        return LabelledRegion(defect=defect, polygon=polygon, allowed=allowed)
     if not isinstance(value, str) or not value or "\0" in value:
         raise DataError(f"mask {value!r} is not a path")
     name = PurePosixPath(value.replace("\\", "/"))
-    return LabelledRegion(defect=defect, mask=folder / name, name=str(name))
+    return LabelledRegion(defect=defect, mask=folder / name, name=str(name), allowed=allowed)
 
 
 def _numbers(value: Any, count: int, what: str) -> tuple[float, ...]:

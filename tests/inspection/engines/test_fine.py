@@ -210,8 +210,6 @@ def test_what_is_bright_and_what_is_dark_have_features_of_their_own() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"fine": 5},
-        {"fine": -2},
         {"channels": 3},
         {"memory": 10},
         {"context": 10},
@@ -220,6 +218,21 @@ def test_what_is_bright_and_what_is_dark_have_features_of_their_own() -> None:
     ],
     ids=json.dumps,
 )
-def test_an_architecture_without_sense_cannot_be_built(wrong: dict[str, object]) -> None:
+@pytest.mark.parametrize("branch", ["fine", "detail"])
+def test_an_architecture_without_sense_cannot_be_built(
+    branch: str, wrong: dict[str, object]
+) -> None:
     with pytest.raises(ConfigurationError):
-        fine_network(**wrong)
+        fine_network(**({"fine": 0, branch: 8} | wrong))
+
+
+@pytest.mark.parametrize("branch", ["fine", "detail"])
+@pytest.mark.parametrize("width", [5, -2])
+def test_a_branch_is_of_even_width(branch: str, width: int) -> None:
+    with pytest.raises(ConfigurationError, match="even width"):
+        fine_network(**{"fine": 0, branch: width})
+
+
+def test_a_network_has_one_branch_that_reads_pixels() -> None:
+    with pytest.raises(ConfigurationError, match="by itself"):
+        fine_network(fine=8, detail=8)

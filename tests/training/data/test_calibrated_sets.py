@@ -7,15 +7,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import torch
 
 from inspection.cli import main
 from inspection.decoding.acquisition import Acquisition
 from inspection.detector.background import Background
 from inspection.detector.book import FOLDER, DetectorBook
 from inspection.detector.calibration import read_calibration
+from inspection.engines.detail import Detail, told
+from inspection.engines.network import load_network
 from inspection.errors import DataError
 from inspection.frame import decode_image
+from inspection.package import load_package
 from inspection.recipe import dump_recipe, prepare
+from training.data.allowed import allowed_mm
 from training.data.images import PreparedImages
 from training.data.revisions import remove_revision
 from training.manifest import read_manifest
@@ -156,3 +161,31 @@ def test_filters_are_learnt_where_people_marked_the_defects(site: Path, tmp_path
     assert branches("labels.jsonl", detail=0) == (True, False)
     assert branches("labels.jsonl", fine=64) == (True, False)
     assert branches("labels.jsonl", fine=0, detail=0) == (False, False)
+
+
+def test_a_model_of_marked_castings_is_told_their_zones(tmp_path: Path) -> None:
+    folder, names = tmp_path / "raw", ["--datasets-dir", str(tmp_path / "datasets")]
+    write_set(Order(parts=60, seed=3, detector=DETECTOR, one_class=True), folder, processes=2)
+    frames, data_dir = folder / "calibration", tmp_path / "var"
+    words = ["--dark", f"{frames}/dark-*.tif", "--open", f"{frames}/open-*.tif"]
+    place = ["--station", "xray-1", "--data-dir", str(data_dir)]
+    assert main(["detector", "calibrate", *place, *words]) == 0
+    (calibration,) = (data_dir / FOLDER / "xray-1").glob("*.npz")
+    words = ["--name", "castings", "--product", "KN-42", "--modality", "x-ray", *names]
+    source = str(folder / "labels.jsonl")
+    assert main(["data", "import", source, *words, "--calibration", str(calibration)]) == 0
+    words = ["--recipe", str(folder / "recipe.toml"), "--group-by", "part", *names]
+    words += ["--set", "fit.detail_views=2"]
+    places = ["--weights-dir", str(tmp_path / "weights")]
+    assert main(["train", "castings", *words, *places]) == 0
+    package = load_package(tmp_path / "weights" / "castings" / "1")
+    (reference,) = package.recipe.references
+    assert (reference.max_shift_mm, reference.max_turn_deg) == (2.5, 2.0)
+    network = load_network(package.folder / "model.safetensors")
+    assert network.architecture.zoned
+    assert isinstance(network.head, Detail)
+    assert network.head.allowed is not None
+    wanted = allowed_mm(package.recipe, (48, 48))
+    assert wanted is not None
+    assert len(np.unique(wanted)) == 3  # sealing, bosses, the rest
+    assert torch.equal(network.head.allowed[0], told(torch.from_numpy(wanted)))

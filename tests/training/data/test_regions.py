@@ -22,6 +22,7 @@ from training.data.regions import (
     dump_regions,
     parse_regions,
     polygon_mask,
+    prepared_lengths,
     prepared_masks,
     read_mask,
     region_masks,
@@ -200,3 +201,35 @@ def test_a_region_of_a_defect_that_the_label_does_not_name_is_refused() -> None:
     region = DefectRegion(defect="void", polygon=box(1, 1, 2, 2))
     with pytest.raises(DataError, match="does not name the defect of a region: void"):
         replace(bad, regions=(region,))
+
+
+def test_lengths_are_those_of_each_marked_thing_allowed_or_not() -> None:
+    manifest = manifest_with(
+        DefectRegion(defect="scratch", polygon=box(4, 4, 12, 8)),
+        DefectRegion(defect="scratch", polygon=box(32, 32, 8, 8), allowed=True),
+        DefectRegion(defect="scratch", polygon=box(24.5, 4.5, 1, 1), allowed=True),
+    )
+    scaled = replace(recipe(), pitch_mm=0.5)
+    found = prepared_lengths(manifest, scaled, np.arange(2), size_px=(12, 12))
+    assert found.shape == (2, 1, 12, 12)
+    assert found.dtype == np.float16
+    assert not found[0].any()
+    assert (found[1, 0, 1:3, 1:4] == np.float16(0.5 * (np.hypot(11, 7) + 1))).all()
+    assert (found[1, 0, 8:10, 8:10] == np.float16(0.5 * (np.hypot(7, 7) + 1))).all()
+    assert np.isnan(found[1, 0, 1, 6])  # a sixteenth of that cell
+    masks = prepared_masks(manifest, scaled, np.arange(2), size_px=(12, 12))
+    assert masks[1, 0, 1:3, 1:4].all()
+    assert not masks[1, 0, 8:10, 8:10].any()
+
+
+def test_what_is_allowed_stays_so_in_the_file() -> None:
+    regions = {
+        "a.png": (
+            DefectRegion(defect="scratch", polygon=box(4, 4, 2, 2), allowed=True),
+            DefectRegion(defect="scratch", mask="m.png", mask_sha256="0" * 64, allowed=True),
+            DefectRegion(defect="scratch", polygon=box(4, 4, 2, 2)),
+        )
+    }
+    assert parse_regions(dump_regions(regions), "regions.jsonl") == regions
+    allowed, _, refused = (region.content for region in regions["a.png"])
+    assert allowed != refused

@@ -14,6 +14,9 @@ import pytest
 from inspection.cli import main
 from inspection.errors import DataError
 from inspection.frame import decode_image
+from inspection.recipe import load_recipe
+from inspection.references import reference_views
+from inspection.zones.registration import register
 from training.simulation.physics import Detector
 from training.simulation.process import truth
 from training.simulation.writing import Made, Order, write_set
@@ -24,13 +27,19 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-DETECTOR = Detector(size_px=(192, 192), pitch_mm=102.4 / 192)
+DETECTOR = Detector(size_px=(384, 384), pitch_mm=102.4 / 384)
 ORDER = Order(parts=12, seed=3, first=40, views=2, detector=DETECTOR)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return write_set(ORDER, tmp_path_factory.mktemp("sim") / "set", processes=2)
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    place = tmp_path_factory.mktemp("sim") / "one"
+    return write_set(replace(ORDER, one_class=True), place, processes=2)
 
 
 def test_the_set_is_whole_and_true_to_itself(made: Made) -> None:
@@ -45,7 +54,7 @@ def test_the_set_is_whole_and_true_to_itself(made: Made) -> None:
         rows = list(csv.DictReader(file))
     assert {row["part"] for row in rows} == {each["serial"] for each in truths}
     frame = decode_image((made.folder / rows[0]["path"]).read_bytes())
-    assert (frame.bits, frame.channels, frame.size_px) == (16, 1, (192, 192))
+    assert (frame.bits, frame.channels, frame.size_px) == (16, 1, (384, 384))
     assert json.loads((made.folder / "causes.json").read_text()) == truth()
     assert len(list((made.folder / "calibration").iterdir())) == 32
 
@@ -70,10 +79,47 @@ def test_masks_lie_where_the_truth_says(made: Made) -> None:
     assert looked > 0
 
 
+def test_what_zones_allow_is_marked_where_a_reader_would_see_it(one: Made) -> None:
+    truths = {
+        each["serial"]: each
+        for each in map(json.loads, (one.folder / "truth.jsonl").read_text().splitlines())
+    }
+    looked = 0
+    for line in _labels(one.folder):
+        seen = [
+            defect["views"][line["view"]]
+            for defect in truths[line["part"]]["defects"]
+            if not defect["rejectable"] and defect["views"][line["view"]]["cnr"] >= 3
+        ]
+        marked = [region for region in line.get("regions", []) if region.get("allowed")]
+        assert bool(marked) == bool(seen)
+        for region in marked:
+            assert 0 < _mask(one.folder, region).sum() <= sum(each["mask_px"] for each in seen)
+            looked += 1
+    assert looked > 0
+    (imported,) = {
+        r.defect for f in read_source(one.folder / "labels.jsonl", Asked()).files for r in f.regions
+    }
+    assert imported == "defect"
+
+
 def test_both_lists_of_labels_are_read_by_import(made: Made) -> None:
     for name in ("labels.csv", "labels.jsonl"):
         labelled = read_source(made.folder / name, Asked())
         assert len(labelled.files) == 24
+
+
+def test_the_recipe_is_of_this_set_and_its_parts_lie_as_the_reference_does(made: Made) -> None:
+    recipe = load_recipe(made.folder / "recipe.toml")
+    assert recipe.classes == tuple(made.defects)
+    assert recipe.views == ("front", "left")
+    views = {view.reference.view: view for view in reference_views(recipe, made.folder)}
+    for row in _labels(made.folder)[:6]:
+        frame = decode_image((made.folder / row["path"]).read_bytes())
+        placement = register(frame.pixels.astype(np.float32), views[row["view"]])
+        assert placement.agreement > 0.9
+    sealing = [zone for zone in recipe.zones if zone.name == "sealing"]
+    assert [zone.view for zone in sealing] == ["front", "left"]
 
 
 def test_the_same_order_gives_the_same_images_however_many_make_them(
@@ -84,19 +130,24 @@ def test_the_same_order_gives_the_same_images_however_many_make_them(
     assert (tmp_path / "again/truth.jsonl").read_bytes() == (
         made.folder / "truth.jsonl"
     ).read_bytes()
+    for name in ("recipe.toml", "reference-left.png"):
+        assert (tmp_path / "again" / name).read_bytes() == (made.folder / name).read_bytes()
 
 
-def test_one_class_calls_every_defect_so_and_changes_no_image(made: Made, tmp_path: Path) -> None:
-    one = write_set(replace(ORDER, one_class=True), tmp_path / "one", processes=1)
+def test_one_class_calls_every_defect_so_and_changes_no_image(made: Made, one: Made) -> None:
     assert one.digest == made.digest
     assert set(one.defects) == {"defect"}
     for line, of_classes in zip(*map(_labels, (one.folder, made.folder)), strict=True):
         assert line["label"] == ("good" if of_classes["label"] == "good" else "defect")
         marked, wanted = (
-            np.any([_mask(folder, region) for region in each.get("regions", [])], axis=0)
+            np.any([_mask(folder, region) for region in _refused(each)], axis=0)
             for folder, each in ((one.folder, line), (made.folder, of_classes))
         )
         assert np.array_equal(marked, wanted)
+
+
+def _refused(line: Any) -> list[Any]:
+    return [region for region in line.get("regions", []) if not region.get("allowed")]
 
 
 def _labels(folder: Path) -> list[Any]:
@@ -138,6 +189,8 @@ def test_the_command_says_what_to_do_next(
 ) -> None:
     folder = tmp_path / "s"
     assert main(["simulate", "castings", str(folder), "--parts", "2", "--size", "128"]) == 0
-    assert f"next: inspection data import {folder}/labels.csv" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"next: inspection detector calibrate --station xray-1 --dark '{folder}/cal" in said
+    assert f"inspection data import {folder}/labels.jsonl" in said
     assert main(["simulate", "castings", str(folder)]) == 3
     assert "is there already" in capsys.readouterr().err
