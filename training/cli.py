@@ -56,8 +56,7 @@ SIZES = {
     "lite2": "tf_efficientnet_lite2",
 }
 FIRST = (
-    *("preset", "model", "escape_rate", "overkill_rate", "costs", "review_budget", "seed"),
-    "split",
+    *("preset", "model", "escape_rate", "costs", "review_budget", "seed", "split"),
     *("backbone_size", "resume", "preview", "config", "assignments"),
 )
 # The command's option -> key in the TOML.

@@ -20,6 +20,7 @@ import numpy as np
 
 from inspection.errors import DataError, ImageError
 from inspection.frame import decode_image
+from training.data.cells import COVERED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from training.data.rows import Row
     from training.manifest import Manifest
 
-
-COVERED = 0.4
-"""Share of a cell from which it shows the defect; with less, and some, nobody can say."""
 
 FAR_PX = 1e6  # outside any image; OpenCV counts in 32 bits
 

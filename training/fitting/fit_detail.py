@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 
-from training.data.regions import COVERED
+from training.data.cells import COVERED
 from training.fitting.squares import Squares
 
 if TYPE_CHECKING:

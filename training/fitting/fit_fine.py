@@ -18,7 +18,7 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor
 
 from inspection.engines.fine import FEATURES, FineHead
-from training.data.regions import COVERED
+from training.data.cells import COVERED
 from training.fitting.fine_cells import filters_graph, scan
 from training.fitting.fit_head import soft_loss
 from training.fitting.views import draw_seed

@@ -24,7 +24,7 @@ from inspection.engines.detail import LEAST_MM
 from inspection.engines.export import part_onnx
 from inspection.engines.fine import STRIDE
 from inspection.errors import EngineError
-from training.data.regions import COVERED
+from training.data.cells import COVERED
 from training.fitting.features import checked_image
 from training.fitting.fit_masks import shares
 from training.fitting.throughput import compiled
