@@ -179,12 +179,9 @@ def prepared_masks(
         if masks is None:
             prepared[i] = np.nan
             continue
-        part = recipe.judged_region(frame_size)
-        rectangle = masks[
-            :, part.top : part.top + part.height, part.left : part.left + part.width
-        ].astype(np.float32)
-        for k, plane in enumerate(rectangle):
-            prepared[i, k] = _resized(plane, size)
+        inside = _judged(recipe, frame_size)
+        for k, plane in enumerate(masks):
+            prepared[i, k] = _resized(plane[inside].astype(np.float32), size)
     return prepared
 
 
@@ -204,24 +201,31 @@ def prepared_lengths(
         where nothing is marked, NaN where less is covered, but some.
 
     Raises:
-        DataError: see `region_masks`; or an image cannot be read.
+        DataError: see `region_masks`; an image cannot be read; or the recipe has no pitch.
     """
+    if recipe.pitch_mm is None:
+        raise DataError("lengths in mm need the recipe's pitch_mm")
     prepared = np.zeros((len(rows), len(manifest.classes), *size_px), dtype=np.float16)
     for i, number in enumerate(rows):
         row = manifest.rows[int(number)]
         if not row.regions:
             continue
         frame_size = manifest.images.frame_size_px or _size_of(manifest, row)
-        part = recipe.judged_region(frame_size)
-        inside = np.s_[part.top : part.top + part.height, part.left : part.left + part.width]
+        inside = _judged(recipe, frame_size)
         for k, plane in enumerate(_drawn(manifest, row, row.regions, frame_size)):
             for mask in _things(plane):
                 share = _resized(mask[inside].astype(np.float32), size_px)
-                length = longest_px(mask) * (recipe.pitch_mm or 1.0)
+                length = longest_px(mask) * recipe.pitch_mm
                 prepared[i, k][share >= COVERED] = length
                 touched = (share > 0) & (share < COVERED) & (prepared[i, k] == 0)
                 prepared[i, k][touched] = np.nan
     return prepared
+
+
+def _judged(recipe: Recipe, frame_size_px: tuple[int, int]) -> tuple[slice, slice]:
+    """Rows and columns of what is judged."""
+    part = recipe.judged_region(frame_size_px)
+    return slice(part.top, part.top + part.height), slice(part.left, part.left + part.width)
 
 
 def longest_px(mask: NDArray[np.bool_]) -> float:

@@ -220,6 +220,8 @@ def test_lengths_are_those_of_each_marked_thing_allowed_or_not() -> None:
     masks = prepared_masks(manifest, scaled, np.arange(2), size_px=(12, 12))
     assert masks[1, 0, 1:3, 1:4].all()
     assert not masks[1, 0, 8:10, 8:10].any()
+    with pytest.raises(DataError, match="pitch_mm"):
+        prepared_lengths(manifest, recipe(), np.arange(2), size_px=(12, 12))
 
 
 def test_what_is_allowed_stays_so_in_the_file() -> None:
