@@ -220,6 +220,8 @@ def train(
         require_writable(weights_dir / plan.model)
         told.say(f"data: {_counts(manifest)}")
         told.say(f"split: {_sides(plan)}; {plan.split.why}")
+        if plan.fitting.detail:
+            told.say(f"places: {_places(plan)}")
         told.say(config_text(plan).rstrip())
         trained = make(plan, weights_dir, told)
     if trained is None:  # one of several processes that fit together; the first one tells
@@ -283,3 +285,23 @@ def _sides(plan: Plan) -> str:
     parts = plan.manifest.parts
     counts = [len({parts[i] for i in plan.split.side(side).tolist()}) for side in SIDES]
     return ", ".join(f"{side} {count} parts" for side, count in zip(SIDES, counts, strict=True))
+
+
+def _places(plan: Plan) -> str:
+    """What there is to learn from of where defects lie, and whether zones are told."""
+    from training.data.allowed import tells_zones
+    from training.data.rows import counted
+
+    manifest = plan.manifest
+    bad = [row for row, each in zip(manifest.rows, manifest.bad, strict=True) if each]
+    marked = sum(bool(row.marked) for row in bad)
+    allowed = sum(region.allowed for row in manifest.rows for region in row.regions)
+    said = f"{marked:,} of {counted(len(bad), 'bad image')} are marked"
+    if marked < len(bad):
+        said += "; in the others it is guessed what is wrong, and learnt from that"
+    if not tells_zones(plan.recipe):
+        return said
+    said += "; the network is told what the zones allow"
+    if allowed:
+        return f"{said}, and learns from {counted(allowed, 'region')} marked as allowed"
+    return f"{said}, but no region is marked as allowed: it cannot learn how long is too long"

@@ -1,8 +1,7 @@
 """Fitting a network to labelled images.
 
     images -> frozen features -> whitening -> evidence head -> novelty          (preset fast)
-           |-> fixed filters of every pixel -> fine head                        (fine > 0)
-           |-> squares round what people marked -> detail branch                (detail > 0)
+           |-> squares round what is marked, or suspected -> detail branch      (detail > 0)
            `-> evidence head -> whole network, slowly                           (preset full)
            `-> whitening -> memory of good cells -> novelty           (preset anomaly)
 
@@ -19,7 +18,6 @@ import numpy as np
 import torch
 
 from inspection.engines.detail import Detail
-from inspection.engines.fine import Fine
 from inspection.engines.memory import MemoryHead
 from inspection.engines.network import (
     EvidenceHead,
@@ -33,7 +31,6 @@ from training.fitting.features import FeatureCache, Images, extract_features, ex
 from training.fitting.fit_anomaly import fit_memory
 from training.fitting.fit_context import fit_context
 from training.fitting.fit_detail import fit_detail
-from training.fitting.fit_fine import fit_fine
 from training.fitting.fit_head import (
     describe_rows,
     fit_head,
@@ -165,19 +162,12 @@ def fit(
         cells = fit_whitening(network, features)
         done("whitening")
         labels = torch.from_numpy(targets)
-        if isinstance(network.head, Fine | Detail):
-            if isinstance(network.head, Fine):
-                fit_fine(network.head, images, labels, drawn, settings, history, progress)
-            elif drawn is not None:
-                if allowed is not None:
-                    network.head.allow(torch.from_numpy(allowed))
-                torch.set_num_threads(settings.cores)
-                fit_detail(
-                    network.head, images, targets, drawn, lengths, settings, history, progress
-                )
-                torch.set_num_threads(1)
-            else:
-                raise InputError("a detail branch learns from what people marked: nothing is")
+        if isinstance(network.head, Detail):
+            if allowed is not None:
+                network.head.allow(torch.from_numpy(allowed))
+            torch.set_num_threads(settings.cores)
+            fit_detail(network.head, images, targets, drawn, lengths, settings, history, progress)
+            torch.set_num_threads(1)
             done("head")
             fit_novelty(network.novelty, describe_rows(cells))
             done("novelty")

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from inspection.engines.detail import STRIDE
 from inspection.engines.export import export_onnx
-from inspection.engines.fine import STRIDE
 from inspection.engines.network import save_network
 from inspection.engines.openvino import OpenVinoEngine
 from inspection.package import ModelPackage, Precision, next_version, write_package
@@ -213,7 +213,7 @@ def _fit(
     if plan.fitting.detail:
         allowed = allowed_mm(plan.recipe, (height // STRIDE, width // STRIDE))
     if any(manifest.rows[row].regions for row in rows.tolist()):
-        longest = max(height, width) // STRIDE if plan.fitting.reads_pixels else MASK_PX
+        longest = max(height, width) // STRIDE if plan.fitting.detail else MASK_PX
         shrunk = longest / max(height, width, longest)
         size = max(1, round(height * shrunk)), max(1, round(width * shrunk))
         masks = prepared_masks(manifest, plan.recipe, rows, size_px=size)

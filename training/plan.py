@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from inspection.engines.backbones import DEFAULT_BACKBONE
-from inspection.engines.fine import MULTIPLE
+from inspection.engines.detail import MULTIPLE
 from inspection.errors import ConfigurationError, DataError
 from inspection.recipe import Flip
 from inspection.references import reference_bytes
@@ -45,9 +45,7 @@ if TYPE_CHECKING:
 Preset = Literal["fast", "full", "anomaly"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
 DEFAULT_SIZE_PX = (300, 300)
-FINE_WIDTH = 128  # of the fine branch, where images are flat-fielded and nobody says otherwise
-DETAIL_WIDTH = 16  # of the detail branch, which takes its place where people marked the defects
-MARKED = 0.8  # share of the bad images from which they did
+DETAIL_WIDTH = 16  # of the detail branch, where images are flat-fielded and nobody says otherwise
 AUTO = "auto"  # of `split`: draw one, even where one was saved
 EPOCHS = {"fast": "epochs", "full": "full_epochs"}  # what "epochs" means
 
@@ -260,15 +258,12 @@ def resolve_values(manifest: Manifest, settings: TrainSettings) -> Resolved:
                 f"the {what} {asked} was asked for, but the recipe says {said}",
                 remedy="Change the recipe file, or leave it to the recipe.",
             )
-    if recipe.flat_field and settings.preset == "fast" and fits_fine(recipe.input_size_px):
-        if mostly_marked(manifest) and not values.get("fine"):
-            values.setdefault("detail", DETAIL_WIDTH)
-        if not values.get("detail"):
-            values.setdefault("fine", FINE_WIDTH)
-    if settings.compare_random and (values.get("fine") or values.get("detail")):
+    if recipe.flat_field and settings.preset == "fast" and fits_detail(recipe.input_size_px):
+        values.setdefault("detail", DETAIL_WIDTH)
+    if settings.compare_random and values.get("detail"):
         raise ConfigurationError(
             "the random comparison works on cached features, and here every pixel is read",
-            remedy="Leave out --compare-random, or train with --set fit.fine=0 --set fit.detail=0.",
+            remedy="Leave out --compare-random, or train with --set fit.detail=0.",
         )
     fitting = FitSettings(
         preset=settings.preset,
@@ -292,21 +287,14 @@ def resolve_values(manifest: Manifest, settings: TrainSettings) -> Resolved:
 def own_size(manifest: Manifest) -> tuple[int, int] | None:
     """The frames' own size, for radiographs that are flat-fielded: no pixel is given away.
 
-    None where they differ, or no fine branch could read them.
+    None where they differ, or no detail branch could read them.
     """
     size = manifest.images.frame_size_px if manifest.calibration is not None else None
-    return size if size is not None and fits_fine(size) else None
+    return size if size is not None and fits_detail(size) else None
 
 
-def mostly_marked(manifest: Manifest) -> bool:
-    """Whether people marked the defects of most bad images: there is something to learn from."""
-    bad = np.flatnonzero(manifest.bad)
-    marked = sum(bool(manifest.rows[row].marked) for row in bad)
-    return 0 < len(bad) * MARKED <= marked
-
-
-def fits_fine(size_px: tuple[int, int]) -> bool:
-    """Whether a fine branch can read an input of this size."""
+def fits_detail(size_px: tuple[int, int]) -> bool:
+    """Whether a detail branch can read an input of this size."""
     return not any(side % MULTIPLE for side in size_px)
 
 

@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 
 from inspection.engines.backbones import DEFAULT_BACKBONE, FIRST_STAGE
-from inspection.engines.fine import MULTIPLE
+from inspection.engines.detail import MULTIPLE
 from inspection.errors import ConfigurationError
 
-LONGEST_SHRUNK = 512  # side of the image that a backbone sees beside a fine branch
+LONGEST_SHRUNK = 512  # side of the image that a backbone sees beside a detail branch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +31,8 @@ class Architecture:
         context_components: of the summaries that these are stored as.
         tuned_from: the backbone's first stage that has a tuned copy beside it, as have all after
             it; 0 for none.
-        fine: width of the fine branch, which then gives the evidence by itself, while the backbone
-            sees the image shrunk and says how novel it is; 0 for a network without it.
-        detail: width of the detail branch, which takes the fine branch's place where people marked
-            the defects; 0 for a network without it.
+        detail: width of the detail branch, which then gives the evidence by itself, while the
+            backbone sees the image shrunk and says how novel it is; 0 for a network without it.
         zoned: whether the detail branch is told what the recipe's zones allow where.
     """
 
@@ -51,7 +49,6 @@ class Architecture:
     context: int = 0
     context_components: int = 512
     tuned_from: int = 0
-    fine: int = 0
     detail: int = 0
     zoned: bool = False
 
@@ -72,38 +69,26 @@ class Architecture:
             raise ConfigurationError("a context has 1 or more images and no memory", remedy=remedy)
         if self.tuned_from and self.tuned_from <= FIRST_STAGE:
             raise ConfigurationError(f"stages up to {FIRST_STAGE} are not copied", remedy=remedy)
-        self._check_branches(remedy)
-        if self.reads_pixels and any(side % MULTIPLE for side in self.input_size_px):
+        self._check_detail(remedy)
+        if self.detail and any(side % MULTIPLE for side in self.input_size_px):
             raise ConfigurationError(
-                f"input size {self.input_size_px}: with a fine or a detail branch, sides are "
+                f"input size {self.input_size_px}: with a detail branch, sides are "
                 f"multiples of {MULTIPLE}",
                 remedy="Set input_size_px of the recipe, or its region, to such a size.",
             )
         if not (math.isfinite(self.sharpness) and self.sharpness > 0):
             raise ConfigurationError(f"sharpness {self.sharpness} is not above 0", remedy=remedy)
 
-    def _check_branches(self, remedy: str) -> None:
-        for name, width in (("fine", self.fine), ("detail", self.detail)):
-            if width < 0 or width % 2 or (width and self.channels != 1):
-                raise ConfigurationError(
-                    f"a {name} branch is of even width, for grey", remedy=remedy
-                )
+    def _check_detail(self, remedy: str) -> None:
+        if self.detail < 0 or self.detail % 2 or (self.detail and self.channels != 1):
+            raise ConfigurationError("a detail branch is of even width, for grey", remedy=remedy)
         if self.zoned and not self.detail:
             raise ConfigurationError("zones are told to a detail branch", remedy=remedy)
-        if (self.fine and self.detail) or (
-            self.reads_pixels and (self.memory or self.context or self.tuned_from)
-        ):
-            raise ConfigurationError(
-                "a fine or a detail branch gives the evidence by itself", remedy=remedy
-            )
-
-    @property
-    def reads_pixels(self) -> bool:
-        """Whether a branch that reads every pixel gives the evidence, not the backbone."""
-        return bool(self.fine or self.detail)
+        if self.detail and (self.memory or self.context or self.tuned_from):
+            raise ConfigurationError("a detail branch gives the evidence by itself", remedy=remedy)
 
     @property
     def shrink(self) -> int:
         """How many pixels along one of the backbone's; 1 where it gives the evidence."""
         longest = max(self.input_size_px)
-        return -(-longest // LONGEST_SHRUNK) if self.reads_pixels else 1
+        return -(-longest // LONGEST_SHRUNK) if self.detail else 1

@@ -25,9 +25,16 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
 
-from inspection.engines.fine import DARKEST
+__all__ = ["DARKEST", "MULTIPLE", "STRIDE", "Detail", "told"]
 
-__all__ = ["Detail", "told"]
+STRIDE: Final = 4
+"""Pixels of the input along one cell of the evidence map."""
+
+MULTIPLE: Final = 16
+"""What the input's sides must be a multiple of, for its coarser maps to cover all of it."""
+
+DARKEST: Final = 1 / 512
+"""Share of the window; below it there is nothing to take a logarithm of."""
 
 AROUND_PX: Final = (8.0, 4.0, 2.0)
 """Standard deviations of the means of what is around."""

@@ -2,8 +2,7 @@
 
     image (grey levels) -> window, normalise -> backbone maps -> one grid -> whitening 1x1
         -> evidence head 1x1, 1x1 (+ context of the whole image, alike in every cell)
-           or, of every pixel: fixed filters -> fine head (`inspection.engines.fine`),
-                               or filters that are learnt (`inspection.engines.detail`)
+           or, of every pixel: filters that are learnt (`inspection.engines.detail`)
         -> evidence map -> pool_evidence -> score
         -> mean and deviation over the grid -> distance from the training images -> novelty
 
@@ -26,9 +25,8 @@ from torch import Tensor, nn
 from inspection.engines.architecture import Architecture
 from inspection.engines.backbones import FIRST_STAGE, Taps, file_sha256, find_weights
 from inspection.engines.context import Context
-from inspection.engines.detail import Detail
+from inspection.engines.detail import STRIDE, Detail
 from inspection.engines.export import export_onnx
-from inspection.engines.fine import STRIDE, Fine
 from inspection.engines.header import METADATA_KEY
 from inspection.engines.memory import MemoryHead
 from inspection.errors import EngineError
@@ -238,11 +236,9 @@ class InspectionNetwork(nn.Module):
         self.frozen = sum(widths)
         self.whitening = nn.Conv2d(self.frozen, architecture.components, 1)
         components, classes = architecture.components, architecture.classes
-        self.head: EvidenceHead | MemoryHead | Fine | Detail
+        self.head: EvidenceHead | MemoryHead | Detail
         if architecture.memory:
             self.head = MemoryHead(components, architecture.memory)
-        elif architecture.fine:
-            self.head = Fine(architecture.window, architecture.fine, classes)
         elif architecture.detail:
             height, width = architecture.input_size_px
             grid = (height // STRIDE, width // STRIDE) if architecture.zoned else None
@@ -272,7 +268,7 @@ class InspectionNetwork(nn.Module):
         tracer = image.mean(dim=(1, 2, 3)) * TRACER
         frozen = features[:, : self.frozen]
         cells = self.whitening(frozen)
-        evidence = self.head(image if self.architecture.reads_pixels else cells)
+        evidence = self.head(image if self.architecture.detail else cells)
         evidence = evidence + tracer[:, None, None, None]
         if self.context is not None:
             evidence = evidence + self.context(frozen)
@@ -345,6 +341,8 @@ def load_network(path: Path) -> InspectionNetwork:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             document = json.loads((file.metadata() or {})[METADATA_KEY])
+        if document.pop("fine", 0):  # of networks before fixed filters became a first guess only
+            raise ValueError("its fine branch is no longer served; train it again")
         document["input_size_px"] = tuple(document["input_size_px"])
         document["window"] = tuple(document["window"])
         architecture = Architecture(**document)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from inspection.engines.fine import STRIDE
+from inspection.engines.detail import STRIDE
 from inspection.errors import EngineError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class ServedNetwork(nn.Module):
         generator = torch.Generator().manual_seed(0)
         image = torch.empty(1, *self.shape).uniform_(*architecture.window, generator=generator)
         self.grid = fold(network, image)
-        if architecture.reads_pixels:
+        if architecture.detail:
             height, width = architecture.input_size_px
             self.grid = height // STRIDE, width // STRIDE
         network.trunk.to(self.kind)

@@ -30,6 +30,13 @@ def simulate() -> None:
     "--size", type=click.IntRange(128, 4096), default=1024, help="Pixels a side. [default: 1024]"
 )
 @click.option("--one-class", is_flag=True, help="Labels say `defect`, whichever it is.")
+@click.option(
+    "--least-rate",
+    type=click.FloatRange(0, 3),
+    default=0.0,
+    help="Defects of each class to expect in a part, if the process makes fewer: a set to learn "
+    "from, where rare classes are collected. [default: 0, as parts are cast]",
+)
 @click.option("--processes", type=click.IntRange(1), help="As many as there are cores if absent.")
 def castings(
     folder: Path,
@@ -38,6 +45,7 @@ def castings(
     first: int,
     views: int,
     size: int,
+    least_rate: float,
     processes: int | None,
     *,
     one_class: bool,
@@ -57,6 +65,7 @@ def castings(
         first=first,
         views=views,
         one_class=one_class,
+        least_rate=least_rate,
         detector=Detector(size_px=(size, size), pitch_mm=102.4 / size),
     )
     with reporter() as told:

@@ -42,7 +42,7 @@ def allowed_mm(recipe: Recipe, grid: tuple[int, int]) -> NDArray[np.float32] | N
         grid: (h, w) of the map.
     """
     frame, pitch = recipe.frame_size_px, recipe.pitch_mm
-    if not _tells(recipe) or frame is None or pitch is None:
+    if not tells_zones(recipe) or frame is None or pitch is None:
         return None
     region = recipe.judged_region(frame)
     scale = np.array([grid[1] / region.width, grid[0] / region.height])
@@ -62,7 +62,7 @@ def allowed_mm(recipe: Recipe, grid: tuple[int, int]) -> NDArray[np.float32] | N
 
 def held_near(recipe: Recipe) -> Recipe:
     """The recipe as a network that is told its zones needs it: what lies far off is misaligned."""
-    if not _tells(recipe):
+    if not tells_zones(recipe):
         return recipe
     references = tuple(
         replace(
@@ -75,7 +75,7 @@ def held_near(recipe: Recipe) -> Recipe:
     return replace(recipe, references=references)
 
 
-def _tells(recipe: Recipe) -> bool:
+def tells_zones(recipe: Recipe) -> bool:
     """Whether a map of what is allowed can be drawn: zones over one view."""
     return bool(recipe.zones) and len(recipe.references) == 1
 

@@ -1,9 +1,11 @@
 """Fitting the detail branch to what people marked, then to what it falls for.
 
     marked squares, others -> steps -> scan: what fools it -> steps -> scan again -> steps -> mean
+    few are marked: a first guess says what is suspected ------'
 
 The loss has two parts: each known cell, where the cells of a defect weigh together as one, and the
-smooth maximum over a square against whether it shows a defect, which is what a part is judged by.
+smooth maximum over a square, or over all that is suspected in an image that nobody marked, against
+whether it shows a defect, which is what a part is judged by.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 
 from training.data.cells import COVERED
+from training.fitting.guess import first_guess, pool_owned
 from training.fitting.squares import Squares
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from inspection.engines.detail import Detail
     from training.fit import FitSettings
     from training.fitting.features import Images
+    from training.fitting.squares import Drawn
 
     Progress = Callable[[str, int, int], None]
     History = list[dict[str, float | int | str]]
@@ -40,6 +44,7 @@ STEEPEST = 5.0  # norm of a step's gradient
 AVERAGING = 0.998
 SHARPNESS = 2.0  # of the maximum over a square: softer than over an image
 PLAIN = 0.01  # what a cell without a defect weighs
+FEW = 0.5  # of the bad images are marked: below, a first guess says what to suspect in the others
 TOLD = 20  # how often the history is told of the loss
 
 
@@ -47,7 +52,7 @@ def fit_detail(
     detail: Detail,
     images: Images,
     targets: NDArray[np.float32],
-    masks: NDArray[np.float32],
+    masks: NDArray[np.float32] | None,
     lengths: NDArray[np.float16] | None,
     settings: FitSettings,
     history: History,
@@ -69,10 +74,11 @@ def fit_detail(
         InputError: an image of another shape, or not finite.
         EngineError: the images could not be scanned.
     """
+    drawn = unmarked(targets) if masks is None else masks
     squares = Squares(
         images,
         targets,
-        masks,
+        drawn,
         lengths if detail.allowed is not None else None,
         shape=(1, *settings.input_size_px),
         window=settings.window,
@@ -82,6 +88,10 @@ def fit_detail(
         progress=progress,
     )
     squares.add()
+    if squares.unmarked > FEW:
+        squares.add(
+            first_guess(images, torch.from_numpy(targets), drawn, settings, history, progress)
+        )
     steps = max(len(ROUNDS), math.ceil(settings.detail_views * len(images) / BATCH))
     ends = np.rint(np.cumsum(ROUNDS) * steps).astype(int).tolist()
     generator = np.random.default_rng([settings.seed, len(squares)])
@@ -97,9 +107,10 @@ def fit_detail(
             detail.train()
         for group in optimizer.param_groups:
             group["lr"] = RATE * rate_at(step, steps)
-        levels, places, allowed = squares.draw(BATCH, generator)
-        evidence = detail(levels.contiguous(memory_format=torch.channels_last), allowed)
-        loss = cells_loss(evidence, places) + squares_loss(evidence, places)
+        batch = squares.draw(BATCH, generator)
+        levels = batch.levels.contiguous(memory_format=torch.channels_last)
+        evidence = detail(levels, batch.allowed)
+        loss = cells_loss(evidence, batch.places) + bags_loss(evidence, batch)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(detail.parameters(), STEEPEST)
@@ -135,10 +146,18 @@ def cells_loss(evidence: Tensor, places: Tensor) -> Tensor:
     return (each * (shown / count + PLAIN * plain)).sum() / len(evidence)
 
 
-def squares_loss(evidence: Tensor, places: Tensor) -> Tensor:
-    """Cross-entropy of each square's smooth maximum; not of those of which nobody can say."""
-    shown = (places >= COVERED).flatten(2).any(dim=2)
-    plain = (places == 0).flatten(2).all(dim=2)
-    peak = torch.logsumexp(evidence.flatten(2) * SHARPNESS, dim=2) / SHARPNESS
-    each = F.binary_cross_entropy_with_logits(peak, shown.float(), reduction="none")
-    return (each * (shown | plain)).mean()
+def bags_loss(evidence: Tensor, batch: Drawn) -> Tensor:
+    """Cross-entropy of each bag's smooth maximum; not of those of which nobody can say."""
+    _, classes, *cells = evidence.shape
+    rows = evidence.permute(0, 2, 3, 1).reshape(-1, classes)
+    owner = batch.bags.repeat_interleave(math.prod(cells))
+    peak = pool_owned(rows, owner, len(batch.wanted), SHARPNESS)
+    known = ~batch.wanted.isnan()
+    wanted = torch.where(known, batch.wanted, 0.0)
+    each = F.binary_cross_entropy_with_logits(peak, wanted, reduction="none")
+    return (each * known).mean()
+
+
+def unmarked(targets: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, K, 1, 1) of the (N, K) labels alone: no defect anywhere in good images, and NaN."""
+    return np.where(targets > 0, np.nan, 0.0).astype(np.float32)[:, :, np.newaxis, np.newaxis]

@@ -46,15 +46,11 @@ class FitSettings:
         context: training images that the context may store; 0 for a network without it.
         context_weight: of the context, against the head's 1 less that.
         mask_weight: of the places that people drew, against the labels' 1.
-        fine: width of the fine branch, which reads every pixel and gives the evidence by itself;
-            0 for a network without it. Of preset `fast`, for grey images.
-        fine_epochs: of the fine head, over the training images; half as many for the first one.
-        fine_sharpness: of the pooling, of a network with a fine branch.
-        fine_mask_weight: as `mask_weight`, of the fine head.
-        fine_decay: weight decay of the fine head.
-        detail: width of the detail branch, which learns its filters from what people marked; 0 for
-            none.
+        detail: width of the detail branch, which reads every pixel with filters that it learns, and
+            gives the evidence by itself; 0 for a network without it. Of preset `fast`, for grey
+            images.
         detail_views: how many squares it learns from, for each training image.
+        detail_sharpness: of the pooling, of a network with a detail branch.
         full_frozen: how many of the backbone's first stages stay as they are; the rest gets a tuned
             copy beside it. 0 tunes the whole backbone, in place and far more slowly.
         full_views: of each image, turned and varied, that the frozen stages answer once.
@@ -99,13 +95,9 @@ class FitSettings:
     context: int = 4000
     context_weight: float = 0.3
     mask_weight: float = 0.5
-    fine: int = 0
-    fine_epochs: int = 40
-    fine_sharpness: float = 4.0
-    fine_mask_weight: float = 1.0
-    fine_decay: float = 0.01
     detail: int = 0
-    detail_views: int = 90
+    detail_views: int = 120
+    detail_sharpness: float = 4.0
     full_frozen: int = 4
     full_views: int = 4
     full_epochs: int = 8
@@ -151,14 +143,10 @@ class FitSettings:
             refuse("context must be 0 or more, context_weight lie between 0 and 1")
         if not (math.isfinite(self.mask_weight) and self.mask_weight >= 0):
             refuse("mask_weight must be 0 or more")
-        if self.reads_pixels and self.preset != "fast":
-            refuse("a fine or a detail branch is for the preset `fast`")
+        if self.detail and self.preset != "fast":
+            refuse("a detail branch is for the preset `fast`")
         if self.detail_views < 1:
             refuse("detail_views must be 1 or more")
-        if self.fine_epochs < 1 or not (math.isfinite(self.fine_sharpness + self.fine_decay)):
-            refuse("fine_epochs must be 1 or more, fine_sharpness and fine_decay finite")
-        if not (math.isfinite(self.fine_mask_weight) and self.fine_mask_weight >= 0):
-            refuse("fine_mask_weight must be 0 or more")
         if self.heads < 1 or self.hidden < 1 or self.hidden % self.heads:
             refuse("hidden must be a multiple of heads")
         shares = (self.dropout, self.averaging, self.full_dropout, self.full_averaging)
@@ -175,11 +163,6 @@ class FitSettings:
         if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
             refuse("weight_decay must be 0 or more")
         self.architecture(1)
-
-    @property
-    def reads_pixels(self) -> bool:
-        """Whether a fine or a detail branch gives the evidence."""
-        return bool(self.fine or self.detail)
 
     @property
     def cores(self) -> int:
@@ -199,9 +182,8 @@ class FitSettings:
             classes=classes,
             components=self.components,
             hidden=self.hidden,
-            sharpness=self.fine_sharpness if self.reads_pixels else self.sharpness,
+            sharpness=self.detail_sharpness if self.detail else self.sharpness,
             memory=self.memory if self.preset == "anomaly" else 0,
-            fine=self.fine,
             detail=self.detail,
             zoned=zoned and self.detail > 0,
         )

@@ -1,32 +1,37 @@
 """The squares that a detail branch learns from: a few of each image, for most of it is plain metal.
 
     image -> round what people marked, somewhere ----------------------------.
-          -> round what the network so far takes for a defect, and is none ---+-> Squares
-          -> round what zones allow, under stricter ones -------------------'
+          -> round what the network so far takes for a defect, and is none ---+-> Squares -> Drawn
+          -> round what zones allow, under stricter ones ---------------------+
+    bad image that nobody marked -> what stands out as in hardly any good one +
+                                 -> or a few squares, of which one shows why -'
 
-As hard negatives are found for the fine branch (`training.fitting.fine_cells`), but as pictures. An
-image that is bad, and that nobody marked, is left out: what lies where is not known of it.
+What fools it are hard negatives (Sung, Poggio, "Example-based learning for view-based human face
+detection", IEEE PAMI 20, 1998). Of an image that is bad, and that nobody marked, it is not known
+what lies where. What a network sees in it and in one of twenty good images at most is taken for
+marked (Lee, "Pseudo-label", ICML 2013 workshop); if there is nothing of that kind, what it suspects
+most is a bag (Dietterich, Lathrop, Lozano-Perez, "Solving the multiple instance problem with
+axis-parallel rectangles", Artificial Intelligence 89, 1997).
 """
 
 from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
-import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - its usual name
 
-from inspection.engines.detail import LEAST_MM
+from inspection.engines.detail import STRIDE
 from inspection.engines.export import part_onnx
-from inspection.engines.fine import STRIDE
 from inspection.errors import EngineError
 from training.data.cells import COVERED
+from training.fitting.cutting import LEVELS, Square, around, one_each, peaks
 from training.fitting.features import checked_image
 from training.fitting.fit_masks import shares
+from training.fitting.stricter import laxity, stricter
 from training.fitting.throughput import compiled
 
 if TYPE_CHECKING:
@@ -37,6 +42,7 @@ if TYPE_CHECKING:
 
     from inspection.engines.detail import Detail
     from training.fitting.features import Images
+    from training.fitting.fixed_filters import Guess
 
     Progress = Callable[[str, int, int], None]
 
@@ -44,25 +50,40 @@ Kind = Literal["marked", "allowed", "fooled", "anywhere"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Square:
-    """What is kept of one place of an image.
+class Drawn:
+    """N squares of a batch, in B bags; S is `SIDE`, or less where images are smaller.
 
     Attributes:
-        pixels: (S, S) of the window.
-        places: (K, S / 4, S / 4), the share of each cell that a defect covers; NaN where unknown.
-        lengths: (K, S / 4, S / 4) mm of what people marked there, allowed or not; NaN where
-            unknown, and nothing at all where there are no zones.
-        corner: (row, column) of its first cell in the image.
+        levels: (N, 1, S, S) float32 grey levels.
+        places: (N, K, S / 4, S / 4) share of each cell that a defect covers; NaN where unknown.
+        allowed: (N, K, S / 4, S / 4) what zones allow there; K = 0 without zones.
+        bags: (N,) int64, which bag each is in: nearly every one in its own.
+        wanted: (B, K) whether something in a bag shows a defect; NaN where nobody knows.
     """
 
-    pixels: NDArray[np.uint16]
-    places: NDArray[np.float16]
-    lengths: NDArray[np.float16]
-    corner: tuple[int, int]
+    levels: Tensor
+    places: Tensor
+    allowed: Tensor
+    bags: Tensor
+    wanted: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Scanned:
+    """What was found in one image.
+
+    Attributes:
+        squares: of each kind.
+        suspects: of a bad image that nobody marked; each with the evidence in its cells.
+        highest: evidence, of a good image.
+    """
+
+    squares: list[tuple[Kind, Square]]
+    suspects: list[tuple[Square, NDArray[np.float32]]]
+    highest: float | None
 
 
 SIDE = 128  # pixels along what is learnt from
-KEPT = 192  # and along what is kept, so that it may lie elsewhere each time
 KINDS: tuple[tuple[Kind, float], ...] = (("marked", 0.45), ("fooled", 0.9), ("anywhere", 1.0))
 """Up to which share of a batch it is of this kind."""
 
@@ -72,14 +93,10 @@ MEASURED_KINDS: tuple[tuple[Kind, float], ...] = (
 )
 """The same where allowed things are marked as well: those, too, under stricter zones."""
 
-ABOUT_OCTAVES = 0.5  # how far from a thing's length such zones lie, one standard deviation
-USUAL = 0.95  # quantile of the cells of what is allowed, by how far it goes beyond its zone
-MARKED = 6  # of an image, at most
-FOOLED = 4
+GOOD_BELOW = 0.95  # of the good images lie wholly below the evidence that is taken for a mark
+IN_BAGS = 0.6  # of a batch, if every bad image is but suspected; less as more are marked
+SUSPECTED = 4  # squares of a bad image that nobody marked
 ANYWHERE = 2
-APART = 4  # cells around a peak in which it is the highest, and around a mark that is no error
-FLOOR = -3.0  # evidence below which nobody is fooled
-LEVELS = 65_535
 
 
 class Squares:
@@ -123,26 +140,37 @@ class Squares:
         if lengths is not None:
             self._laxer = laxity(lengths, masks, self._allowed)
         self._scans = 0
+        marked = (masks > 0).any(axis=(2, 3))
+        self._blind: NDArray[np.bool_] = (targets > 0) & ~marked
+        self._bad = int((targets > 0).any(axis=1).sum())
+        self.unmarked = float(self._blind.any(axis=1).sum() / max(1, self._bad))
+        """The share of the bad images of which nobody marked why."""
+        self._guessed: list[Square] = []
+        self._bags: list[tuple[int, list[Square]]] = []
         self._held: list[Square] = []
         self._of: dict[Kind, list[int]] = {kind: [] for kind in get_args(Kind)}
 
     def __len__(self) -> int:
         """How many there are of all kinds."""
-        return len(self._held)
+        bags = sum(len(squares) for _, squares in self._bags)
+        return len(self._held) + len(self._guessed) + bags
 
-    def add(self, detail: Detail | None = None) -> None:
-        """Add squares of every image: those that fool the network, or else the others.
+    def add(self, network: Detail | Guess | None = None) -> None:
+        """Add squares of every image: those that fool a network, or without one the others.
+
+        Of bad images that nobody marked, what the network suspects takes the place of what another
+        one did before.
 
         Raises:
             InputError: an image of another shape, or not finite.
             EngineError: OpenVINO failed.
         """
-        evidence_of = _in_openvino(detail, self.shape, self._threads) if detail else None
+        evidence_of = _in_openvino(network, self.shape, self._threads) if network else None
         count, done, lock = len(self._images), 0, threading.Lock()
         if self._progress is not None:
             self._progress("scan", 0, count)
 
-        def scanned(index: int) -> list[tuple[Kind, Square]]:
+        def scanned(index: int) -> _Scanned:
             nonlocal done
             found = self._scan(index, evidence_of)
             with lock:
@@ -152,35 +180,77 @@ class Squares:
             return found
 
         with ThreadPoolExecutor(self._threads) as pool:
-            for found in pool.map(scanned, range(count)):
-                for kind, square in found:
-                    self._of[kind].append(len(self._held))
-                    self._held.append(square)
+            found = list(pool.map(scanned, range(count)))
+        for each in found:
+            for kind, square in each.squares:
+                self._of[kind].append(len(self._held))
+                self._held.append(square)
+        self._suspect(found)
         self._scans += 1
 
-    def draw(self, number: int, generator: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """So many squares, half of them marked, cut, turned and lit at random.
+    def _suspect(self, found: list[_Scanned]) -> None:
+        """Take for marked what stands out as in hardly any good image, and put the rest in bags."""
+        good = [each.highest for each in found if each.highest is not None]
+        sure = float(np.quantile(good, GOOD_BELOW)) if good else np.inf
+        self._guessed, self._bags = [], []
+        for index, each in enumerate(found):
+            held = self._blind[index][:, np.newaxis, np.newaxis]
+            guessed = [
+                replace(square, places=np.where(shown, 1.0, square.places).astype(np.float16))
+                for square, evidence in each.suspects
+                if (shown := held & (evidence > sure)).any()
+            ]
+            self._guessed += guessed
+            if each.suspects and not guessed:
+                self._bags.append((index, [square for square, _ in each.suspects]))
 
-        Returns:
-            (number, 1, S, S) float32 grey levels, (number, K, S / 4, S / 4) shares of cells that a
-            defect covers, NaN where unknown, and what zones allow in them, with K = 0 without
-            zones; S is `SIDE`, or less where images are smaller.
-        """
-        drawn = [self._draw(n / number, generator) for n in range(number)]
+    def draw(self, number: int, generator: np.random.Generator) -> Drawn:
+        """So many squares, half of them marked or suspected, cut, turned and lit at random."""
+        drawn, bags = [], []
+        wanted: list[Tensor] = []
+        for _ in range(round(number * IN_BAGS * len(self._bags) / max(1, self._bad) / SUSPECTED)):
+            index, squares = self._bags[int(generator.integers(len(self._bags)))]
+            bags += [len(wanted)] * len(squares)
+            known = np.where(self._blind[index], self._targets[index], np.nan)
+            wanted.append(torch.from_numpy(known.astype(np.float32)))
+            drawn += [self._cut(square, "marked", generator) for square in squares]
+        alone = number - len(drawn)
+        for n in range(alone):
+            kind = self._kind(n / alone)
+            one = int(generator.integers(self._number(kind)))
+            mine = self._of[kind]
+            held = self._held[mine[one]] if one < len(mine) else self._guessed[one - len(mine)]
+            drawn.append(self._cut(held, kind, generator))
         pixels, places, allowed = (
             torch.from_numpy(np.stack(each)) for each in zip(*drawn, strict=True)
         )
+        shown = (places[-alone:] >= COVERED).flatten(2).any(dim=2)
+        plain = (places[-alone:] == 0).flatten(2).all(dim=2)
+        alike = torch.where(shown | plain, shown.float(), torch.nan)
         low, high = self.window
-        return (pixels * ((high - low) / LEVELS) + low)[:, None], places, allowed
+        return Drawn(
+            levels=(pixels * ((high - low) / LEVELS) + low)[:, None],
+            places=places,
+            allowed=allowed,
+            bags=torch.tensor([*bags, *range(len(wanted), len(wanted) + alone)]),
+            wanted=torch.cat([*(each[None] for each in wanted), alike]),
+        )
 
-    def _draw(
-        self, share: float, generator: np.random.Generator
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    def _kind(self, share: float) -> Kind:
+        """Of which kind a square is at this share of a batch; another where there is none of it."""
         kinds = MEASURED_KINDS if self._of["allowed"] else KINDS
         first = next(n for n, (_, until) in enumerate(kinds) if share < until)
         order = [kind for kind, _ in (*kinds[first:], *reversed(kinds[:first]))]
-        kind = next(each for each in order if self._of[each])
-        held = self._held[self._of[kind][int(generator.integers(len(self._of[kind])))]]
+        return next(each for each in order if self._number(each))
+
+    def _number(self, kind: Kind) -> int:
+        """How many squares there are of a kind; what is taken for marked counts as such."""
+        return len(self._of[kind]) + (len(self._guessed) if kind == "marked" else 0)
+
+    def _cut(
+        self, held: Square, kind: Kind, generator: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Pixels, places and what zones allow, cut out of what is held of one place."""
         rows, columns = (min(SIDE, side) for side in held.pixels.shape)
         top, left = (
             STRIDE * int(generator.integers((whole - part) // STRIDE + 1))
@@ -209,154 +279,50 @@ class Squares:
         self,
         index: int,
         evidence_of: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None,
-    ) -> list[tuple[Kind, Square]]:
+    ) -> _Scanned:
         height, width = self.grid
         places = shares(self._masks[index], height, width)
         lengths = np.zeros((0, height, width), np.float16)
         if self._lengths is not None:
             lengths = self._lengths[index]
         touched: NDArray[np.bool_] = np.nan_to_num(places) > 0
-        unmarked = (self._targets[index] > 0) & ~touched.any(axis=(1, 2))
-        if unmarked.any():
-            return []
+        blind = bool(self._blind[index].any())
+        marks = np.asarray(touched.any(axis=0))
+        if evidence_of is None and blind and not marks.any():
+            return _Scanned(squares=[], suspects=[], highest=None)
         image = checked_image(self._images, index, self.shape)
         generator = np.random.default_rng([self._seed, index, self._scans])
-        marks = np.asarray(touched.any(axis=0))
+
+        def square(cell: tuple[int, int]) -> Square:
+            return around(image[0], places, lengths, cell, *self.window)
+
+        if evidence_of is not None:
+            evidence = evidence_of(image)
+            if blind:
+                squares = [square(cell) for cell in peaks(evidence, marks, SUSPECTED, -np.inf)]
+                suspects = [(one, evidence[(slice(None), *one.cells)].copy()) for one in squares]
+                return _Scanned(squares=[], suspects=suspects, highest=None)
+            fooled: list[tuple[Kind, Square]] = [
+                ("fooled", square(cell)) for cell in peaks(evidence, marks)
+            ]
+            highest = None if marks.any() else float(evidence.max())
+            return _Scanned(squares=fooled, suspects=[], highest=highest)
         chosen: list[tuple[Kind, tuple[int, int]]]
-        if evidence_of is None:
-            chosen = [("marked", cell) for cell in _one_each(marks, generator)]
-            measured = np.asarray((np.nan_to_num(lengths) > 0).any(axis=0))
-            chosen += [("allowed", cell) for cell in _one_each(measured, generator)]
-            for _ in range(ANYWHERE):
-                row, column = generator.integers((height, width)).tolist()
-                chosen.append(("anywhere", (row, column)))
-        else:
-            found = peaks(evidence_of(image), marks)
-            chosen = [("fooled", cell) for cell in found]
-        low, high = self.window
-        return [(kind, _cut(image[0], places, lengths, cell, low, high)) for kind, cell in chosen]
-
-
-def stricter(
-    allowed: NDArray[np.float32],
-    shown: NDArray[np.float32],
-    lengths: NDArray[np.float32],
-    laxer: NDArray[np.float32],
-    generator: np.random.Generator,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The same square under stricter zones, which refuse what is longer than they allow then.
-
-    What was refused is refused by these, too. How much stricter is drawn so that one of the marked
-    things comes to lie about its limit: there, a length is learnt most.
-
-    Args:
-        allowed: (K, h, w) octaves of mm, as the branch is told.
-        shown: (K, h, w) share that a defect covers; NaN where unknown.
-        lengths: (K, h, w) mm of what people marked; NaN where unknown.
-        laxer: (K, 1, 1) octaves by which people allow more than the zones say; see `laxity`.
-        generator: of the draw.
-    """
-    k, rows, columns = np.nonzero(np.nan_to_num(lengths) > 0)
-    if not len(rows):
-        return allowed, shown
-    octaves = np.log2(np.maximum(lengths, LEAST_MM / 2)) - allowed - laxer
-    one = int(generator.integers(len(rows)))
-    beyond = float(octaves[k[one], rows[one], columns[one]])
-    change = beyond + float(generator.normal(0.0, ABOUT_OCTAVES))
-    if change >= 0:
-        return allowed, shown  # no stricter than they are: the labels know
-    refused = np.where(octaves > change, 1.0, shown)
-    unknown = np.isnan(lengths) & ~(shown >= COVERED)
-    told = np.maximum(allowed + np.float32(change), np.float32(np.log2(LEAST_MM)))
-    return told, np.where(unknown, np.nan, refused).astype(np.float32)
-
-
-def laxity(
-    lengths: NDArray[np.float16], masks: NDArray[np.float32], allowed: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """(K, 1, 1) octaves by which what people allow is longer than the zones do; 0 or more.
-
-    A recipe of one class allows what its strictest defect may; labels know pores from cracks.
-
-    Args:
-        lengths: (N, K, h, w) mm of what people marked, allowed or not.
-        masks: (N, K, h, w) of what is refused.
-        allowed: (K, h, w) octaves of mm, as the branch is told.
-    """
-    found = np.zeros((len(allowed), 1, 1), np.float32)
-    least = np.log2(LEAST_MM)
-    for k in range(len(allowed)):
-        kept: list[NDArray[np.float32]] = []
-        for one, mask in zip(lengths[:, k], masks[:, k], strict=True):
-            cells = (np.nan_to_num(one) > 0) & (mask == 0) & (allowed[k] > least)
-            kept.append(np.log2(one[cells].astype(np.float32)) - allowed[k][cells])
-        beyond = np.concatenate(kept) if kept else np.zeros(0, np.float32)
-        if len(beyond):
-            found[k] = max(0.0, float(np.quantile(beyond, USUAL)))
-    return found
-
-
-def _cut(
-    image: NDArray[np.float32],
-    places: NDArray[np.float32],
-    lengths: NDArray[np.float16],
-    cell: tuple[int, int],
-    low: float,
-    high: float,
-) -> Square:
-    """What lies around a cell, as far as there is something."""
-    spans = []
-    for middle, side in zip(cell, image.shape, strict=True):
-        kept = min(KEPT, side)
-        start = min(max(STRIDE * middle - kept // 2, 0), side - kept) // STRIDE * STRIDE
-        spans.append((start, start + kept))
-    (top, bottom), (left, right) = spans
-    relative = (image[top:bottom, left:right] - low) * (LEVELS / (high - low))
-    pixels = np.rint(np.clip(relative, 0, LEVELS)).astype(np.uint16)
-    rows = slice(top // STRIDE, bottom // STRIDE)
-    columns = slice(left // STRIDE, right // STRIDE)
-    return Square(
-        pixels=pixels,
-        places=places[:, rows, columns].astype(np.float16),
-        lengths=lengths[:, rows, columns],
-        corner=(top // STRIDE, left // STRIDE),
-    )
-
-
-def _one_each(touched: NDArray[np.bool_], generator: np.random.Generator) -> list[tuple[int, int]]:
-    """A cell of each thing that was marked."""
-    count, labels = cv2.connectedComponents(touched.astype(np.uint8))
-    things = generator.permutation(np.arange(1, count))[:MARKED]
-    cells = []
-    for thing in things:
-        rows, columns = np.nonzero(labels == thing)
-        one = int(generator.integers(len(rows)))
-        cells.append((int(rows[one]), int(columns[one])))
-    return cells
-
-
-def peaks(evidence: NDArray[np.float32], touched: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """The strongest cells of (K, h, w) evidence that stand alone and away from every mark."""
-    held = torch.from_numpy(evidence).amax(dim=0)[None, None]
-    marks = torch.from_numpy(touched.astype(np.float32))[None, None]
-    side = 2 * APART + 1
-    highest = F.max_pool2d(held, side, 1, APART) == held
-    away = F.max_pool2d(marks, side, 1, APART) == 0
-    alone = torch.where(highest & away, held, -torch.inf).flatten()
-    values, cells = alone.topk(min(FOOLED, len(alone)))
-    width = evidence.shape[-1]
-    return [
-        divmod(cell, width)
-        for value, cell in zip(values.tolist(), cells.tolist(), strict=True)
-        if value > FLOOR
-    ]
+        chosen = [("marked", cell) for cell in one_each(marks, generator)]
+        measured = np.asarray((np.nan_to_num(lengths) > 0).any(axis=0))
+        chosen += [("allowed", cell) for cell in one_each(measured, generator)]
+        for _ in range(ANYWHERE):
+            row, column = generator.integers((height, width)).tolist()
+            chosen.append(("anywhere", (row, column)))
+        others = [(kind, square(cell)) for kind, cell in chosen]
+        return _Scanned(squares=others, suspects=[], highest=None)
 
 
 def _in_openvino(
-    detail: Detail, shape: tuple[int, int, int], threads: int
+    network: Detail | Guess, shape: tuple[int, int, int], threads: int
 ) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
     """The branch as it is now, an image a core at a time: (1, H, W) -> (K, h, w)."""
-    model = compiled(part_onnx(detail, shape, ("evidence",)), threads)
+    model = compiled(part_onnx(network, shape, ("evidence",)), threads)
 
     def evidence_of(image: NDArray[np.float32]) -> NDArray[np.float32]:
         try:

@@ -12,8 +12,8 @@ Sources:
         anomaly detection dataset", International Journal of Computer Vision 129, 2021, section 4.3;
         AUPRO up to a false positive rate of 0.3, divided by 0.3.
     pointing game: J. Zhang, S. Bargal, Z. Lin, J. Brandt, X. Shen, S. Sclaroff, "Top-down neural
-        attention by excitation backprop", International Journal of Computer Vision 126, 2018; here
-        without their tolerance of 15 pixels.
+        attention by excitation backprop", International Journal of Computer Vision 126, 2018;
+        `pointing_near` with their tolerance of 15 pixels, `pointing_game` without any.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 LOG_ODDS = 16.0  # a local probability beyond this is as good as 0 or 1 in float32
 BINS = 2048
 FALSE_POSITIVES = 0.3  # up to which AUPRO goes
+NEAR_PX = 15  # pixels of the frame from a defect that still count as pointed at
 DRAWS = 400
 
 
@@ -65,6 +66,7 @@ class HeatmapQuality:
         pixel_auroc: chance that a pixel of a defect is hotter than one outside.
         aupro: mean overlap of spots, over false positive rates up to 0.3, from 0 to 1.
         pointing_game: share of marked images whose hottest pixel lies in a defect.
+        pointing_near: the same, where `NEAR_PX` pixels beside one count as well.
     """
 
     images: int
@@ -73,6 +75,7 @@ class HeatmapQuality:
     pixel_auroc: Figure
     aupro: Figure
     pointing_game: Figure
+    pointing_near: Figure
 
 
 @dataclass(slots=True)
@@ -84,16 +87,17 @@ class Counted:
         outside: (BINS,) all other pixels.
         overlap: (BINS,) sum over the image's regions of the share of the region's pixels.
         regions: how many each image has.
-        pointed: whether the hottest pixel lies in a defect; None for an image without one.
+        pointed: how far from a defect the hottest pixel lies, in pixels, 0 within; None for an
+            image without one.
     """
 
     inside: list[NDArray[np.float32]] = field(default_factory=list)
     outside: list[NDArray[np.float32]] = field(default_factory=list)
     overlap: list[NDArray[np.float32]] = field(default_factory=list)
     regions: list[int] = field(default_factory=list)
-    pointed: list[bool | None] = field(default_factory=list)
+    pointed: list[float | None] = field(default_factory=list)
 
-    def add(self, heat: NDArray[np.float32], mask: NDArray[np.bool_]) -> None:
+    def add(self, heat: NDArray[np.float64], mask: NDArray[np.bool_]) -> None:
         """Count an image.
 
         Args:
@@ -112,7 +116,8 @@ class Counted:
         self.overlap.append(overlap)
         self.regions.append(count - 1)
         hottest = np.unravel_index(int(np.argmax(heat)), heat.shape)
-        self.pointed.append(bool(mask[hottest]) if count > 1 else None)
+        away = np.argwhere(mask) - np.array(hottest)
+        self.pointed.append(float(np.hypot(*away.T).min()) if count > 1 else None)
 
 
 def heatmap_quality(
@@ -167,21 +172,22 @@ def heatmap_quality(
 
 def drawn(
     local: NDArray[np.float64], judged: Region, size_px: tuple[int, int]
-) -> NDArray[np.float32]:
-    """(H, W) the map laid on the frame, as `inspection.heatmap.overlay_png` does; 0 beside it."""
-    heat = np.zeros(size_px, dtype=np.float32)
+) -> NDArray[np.float64]:
+    """(H, W) the map laid on the frame, as `inspection.heatmap.overlay_png` does; 0 beside it.
+
+    In float64, where log-odds of 16 and of 17 still differ: the hottest pixel is one.
+    """
+    heat = np.zeros(size_px)
     laid = cv2.resize(
-        np.clip(local, 0, 1).astype(np.float32),
-        (judged.width, judged.height),
-        interpolation=cv2.INTER_LINEAR,
+        np.clip(local, 0, 1), (judged.width, judged.height), interpolation=cv2.INTER_LINEAR
     )
     heat[judged.top : judged.top + judged.height, judged.left : judged.left + judged.width] = laid
     return heat
 
 
-def log_odds_bins(heat: NDArray[np.float32]) -> NDArray[np.int64]:
+def log_odds_bins(heat: NDArray[np.float64]) -> NDArray[np.int64]:
     """The bin of every pixel; hotter pixels never lie in a lower one."""
-    safe = np.clip(heat, np.float32(1e-7), np.float32(1 - 1e-7))
+    safe = np.clip(heat.astype(np.float32), np.float32(1e-7), np.float32(1 - 1e-7))
     odds = np.log(safe) - np.log1p(-safe)
     place = (odds + np.float32(LOG_ODDS)) * np.float32(BINS / (2 * LOG_ODDS))
     return np.clip(place.astype(np.int64), 0, BINS - 1)
@@ -200,7 +206,7 @@ def quality_of(counted: Counted, groups: Sequence[str], *, seed: int) -> Heatmap
     numbers = number_groups(groups)
     alone = np.arange(len(groups))
     marked = np.array([pointed is not None for pointed in counted.pointed])
-    pointed = np.array([bool(pointed) for pointed in counted.pointed])
+    pointed = np.array([np.inf if away is None else away for away in counted.pointed])
     one = np.ones((1, len(groups)))
     auroc, aupro = _areas(one, inside, outside, overlap, regions)
     ranges = []
@@ -221,18 +227,13 @@ def quality_of(counted: Counted, groups: Sequence[str], *, seed: int) -> Heatmap
             groups=len(np.unique(numbers)),
         )
 
-    hits, of = int(pointed.sum()), int(marked.sum())
-    low, high = rate_interval(
-        pointed, marked, numbers, GroupBootstrap(numbers, seed=seed), confidence=CONFIDENCE
-    )
-    naive_low, naive_high = clopper_pearson(hits, of, confidence=CONFIDENCE)
-    return HeatmapQuality(
-        images=len(groups),
-        marked_images=of,
-        regions=int(regions.sum()),
-        pixel_auroc=area(float(auroc[0]), 0),
-        aupro=area(float(aupro[0]), 1),
-        pointing_game=Figure(
+    def pointing(within: NDArray[np.bool_]) -> Figure:
+        hits, of = int(within.sum()), int(marked.sum())
+        low, high = rate_interval(
+            within, marked, numbers, GroupBootstrap(numbers, seed=seed), confidence=CONFIDENCE
+        )
+        naive_low, naive_high = clopper_pearson(hits, of, confidence=CONFIDENCE)
+        return Figure(
             value=hits / of,
             low=low,
             high=high,
@@ -241,7 +242,16 @@ def quality_of(counted: Counted, groups: Sequence[str], *, seed: int) -> Heatmap
             parts=of,
             groups=len(np.unique(numbers[marked])),
             hits=hits,
-        ),
+        )
+
+    return HeatmapQuality(
+        images=len(groups),
+        marked_images=int(marked.sum()),
+        regions=int(regions.sum()),
+        pixel_auroc=area(float(auroc[0]), 0),
+        aupro=area(float(aupro[0]), 1),
+        pointing_game=pointing(pointed == 0),
+        pointing_near=pointing(pointed <= NEAR_PX),
     )
 
 

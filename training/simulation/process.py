@@ -153,18 +153,19 @@ def origin_of(number: int, rng: np.random.Generator) -> Origin:
     )
 
 
-def expected(origin: Origin) -> dict[DefectClass, float]:
-    """Expected number of defects of each class in a part of this origin."""
+def expected(origin: Origin, least_rate: float = 0.0) -> dict[DefectClass, float]:
+    """Expected number of defects of each class in a part of this origin, `least_rate` or more."""
     rates = dict(BASE_RATE)
     for cause in CAUSES:
         rates[cause.defect_class] *= cause.factor(origin)
-    return rates
+    return {name: max(rate, least_rate) for name, rate in rates.items()}
 
 
-def truth() -> dict[str, Any]:
+def truth(least_rate: float = 0.0) -> dict[str, Any]:
     """What was planted, to be written beside the set."""
     return {
         "base_rate": dict(BASE_RATE),
+        "least_rate": least_rate,
         "causes": [
             {"name": each.name, "class": each.defect_class, "words": each.words} for each in CAUSES
         ],

@@ -120,12 +120,16 @@ def make_scene(
     beam: Beam,
     detector: Detector,
     views: Sequence[View] = VIEWS[:1],
+    least_rate: float = 0.0,
 ) -> Scene:
-    """Part `number` of the set that `seed` stands for; the same two always give the same bits."""
+    """Part `number` of the set that `seed` stands for; the same two always give the same bits.
+
+    Of each class at least `least_rate` defects are expected in it, whatever the process makes.
+    """
     rng = np.random.default_rng([seed, number])
     origin = origin_of(number, rng)
     features = casting.as_cast(casting.knuckle(), rng)
-    defects = tuple(_defects(origin, features, rng))
+    defects = tuple(_defects(origin, features, rng, least_rate))
     zones = tuple(zone_at(*each.at_mm[:2]) for each in defects)
     drift = float(8 * math.sin(number / 90) + rng.normal(0, 1))
     shots = tuple(
@@ -153,10 +157,12 @@ def place_in(features: Sequence[Feature], rng: np.random.Generator) -> tuple[flo
             return float(x), float(y), float(inside.z_mm + rng.uniform(-half, half))
 
 
-def _defects(origin: Origin, features: Sequence[Feature], rng: np.random.Generator) -> list[Defect]:
+def _defects(
+    origin: Origin, features: Sequence[Feature], rng: np.random.Generator, least_rate: float
+) -> list[Defect]:
     return [
         grow(name, place_in(features, rng), rng)
-        for name, rate in expected(origin).items()
+        for name, rate in expected(origin, least_rate).items()
         for _ in range(min(int(rng.poisson(rate)), MOST_OF_A_CLASS))
     ]
 

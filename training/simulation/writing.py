@@ -57,6 +57,8 @@ ROSE_CNR: Final = 3.0
 
 CALIBRATION_FRAMES: Final = 16
 LABEL_COLUMNS: Final = ("path", "label", "part", "lot", "mould", "captured_at", "station", "view")
+MOST_RATE: Final = 3.0
+"""Defects of a class that may be asked for in every part: more no longer look like a casting."""
 PROCESS_COLUMNS: Final = ("product", "serial", "machine", "name", "value", "unit", "at")
 
 
@@ -69,6 +71,8 @@ class Order:
             part.
         views: how many of VIEWS each part shows.
         one_class: call every defect `defect` in labels and masks; the truth keeps its class.
+        least_rate: of each class at least so many defects are expected in a part. 0 makes parts as
+            they are cast; more makes a set as it is collected to learn from.
     """
 
     parts: int
@@ -76,6 +80,7 @@ class Order:
     first: int = 0
     views: int = 1
     one_class: bool = False
+    least_rate: float = 0.0
     beam: Beam = field(default_factory=Beam)
     detector: Detector = field(default_factory=Detector)
 
@@ -84,6 +89,8 @@ class Order:
             raise DataError("parts counts from 1, the first part and the seed from 0")
         if self.first + self.parts > 32**5:
             raise DataError("a serial numbers 33,554,432 parts at most")
+        if not 0 <= self.least_rate <= MOST_RATE:
+            raise DataError(f"the least rate lies between 0 and {MOST_RATE:g} defects a part")
         if not 1 <= self.views <= len(VIEWS):
             raise DataError(f"views lies between 1 and {len(VIEWS)}")
 
@@ -168,7 +175,7 @@ def _fill(
     _write_labels(folder, lines)
     _write_process(folder, lines)
     write_lines(folder / "truth.jsonl", (json.dumps(line["truth"]) for line in lines))
-    (folder / "causes.json").write_text(json.dumps(truth(), indent=2) + "\n")
+    (folder / "causes.json").write_text(json.dumps(truth(order.least_rate), indent=2) + "\n")
     images = [image for line in lines for image in line["images"]]
     defects: dict[str, int] = {}
     for line in lines:
@@ -199,6 +206,7 @@ def _write_part(job: tuple[Order, Path, int]) -> dict[str, Any]:
         beam=order.beam,
         detector=order.detector,
         views=VIEWS[: order.views],
+        least_rate=order.least_rate,
     )
     images = [_write_shot(scene, shot, order, folder) for shot in scene.shots]
     origin = scene.origin

@@ -29,7 +29,7 @@ from training.measuring.heatmap_quality import (
     quality_of,
 )
 
-Maps = list[NDArray[np.float32]]
+Maps = list[NDArray[np.float64]]
 Masks = list[NDArray[np.bool_]]
 SQUARE = ((8.0, 8.0), (16.0, 8.0), (16.0, 16.0), (8.0, 16.0))
 
@@ -40,12 +40,13 @@ def figures(heats: Maps, masks: Masks, groups: list[str] | None = None) -> dict[
         counted.add(heat, mask)
     names = groups or [str(i) for i in range(len(heats))]
     found = quality_of(counted, names, seed=0)
-    for figure in (found.pixel_auroc, found.aupro, found.pointing_game):
+    for figure in (found.pixel_auroc, found.aupro, found.pointing_game, found.pointing_near):
         assert 0 <= figure.low <= figure.value <= figure.high <= 1
     return {
         "auroc": found.pixel_auroc.value,
         "aupro": found.aupro.value,
         "pointing": found.pointing_game.value,
+        "near": found.pointing_near.value,
     }
 
 
@@ -75,7 +76,7 @@ def noisy(seed: int, count: int = 6) -> tuple[Maps, Masks]:
             mask[4:9, 5:15] = True
             mask[20 : 20 + 3 * number, 30:34] = True
         odds = cv2.GaussianBlur(generator.normal(-2, 3, mask.shape), (0, 0), 1.5) + 1.2 * mask
-        heats.append((1 / (1 + np.exp(-odds))).astype(np.float32))
+        heats.append((1 / (1 + np.exp(-odds))).astype(np.float64))
         masks.append(mask)
     return heats, masks
 
@@ -100,19 +101,43 @@ def test_figures_agree_with_all_pixels_at_once(seed: int) -> None:
 def test_known_maps_get_known_figures() -> None:
     mask = np.zeros((30, 30), dtype=np.bool_)
     mask[10:14, 10:20] = True
-    right = np.where(mask, 0.9, 0.1).astype(np.float32)
-    assert figures([right], [mask]) == pytest.approx({"auroc": 1, "aupro": 1, "pointing": 1})
-    assert figures([1 - right], [mask]) == pytest.approx({"auroc": 0, "aupro": 0, "pointing": 0})
+    right = np.where(mask, 0.9, 0.1)
+    assert figures([right], [mask]) == pytest.approx(
+        {"auroc": 1, "aupro": 1, "pointing": 1, "near": 1}
+    )
+    assert figures([1 - right], [mask]) == pytest.approx(
+        {"auroc": 0, "aupro": 0, "pointing": 0, "near": 1}
+    )
     # Equally hot everywhere: the curve is the diagonal, whose area up to 0.3 is 0.045.
-    found = figures([np.full((30, 30), 0.5, np.float32)], [mask])
+    found = figures([np.full((30, 30), 0.5)], [mask])
     assert found["auroc"] == pytest.approx(0.5)
     assert found["aupro"] == pytest.approx(0.15)
+
+
+def test_to_point_beside_a_defect_counts_within_15_pixels() -> None:
+    mask = np.zeros((60, 60), dtype=np.bool_)
+    mask[10:14, 10:20] = True
+    for column, within in ((19, 1), (20, 0), (34, 0), (35, 0)):
+        heat = np.full((60, 60), 0.1)
+        heat[12, column] = 0.9
+        found = figures([heat], [mask])
+        assert found["pointing"] == within
+        assert found["near"] == float(column < 35)
+
+
+def test_the_hottest_pixel_is_one_however_sure_the_map_is() -> None:
+    evidence = np.full((1, 8, 8), 17.0, np.float32)
+    evidence[0, 5, 6] = 19.0
+    local = CALIBRATION.local(np.repeat(evidence, 2, axis=0))[0]
+    heat = drawn(local, Region(left=0, top=0, width=32, height=32), (32, 32))
+    row, column = divmod(int(heat.argmax()), 32)
+    assert (row // 4, column // 4) == (5, 6)
 
 
 def test_a_small_region_counts_as_much_as_a_large_one() -> None:
     mask = np.zeros((40, 40), dtype=np.bool_)
     mask[2:22, 2:22], mask[30:32, 30:32] = True, True
-    large_alone = np.zeros((40, 40), np.float32)
+    large_alone = np.zeros((40, 40))
     large_alone[2:22, 2:22] = 0.9
     # Half of the overlap at once; the other half comes along the diagonal from there.
     assert figures([large_alone], [mask])["aupro"] == pytest.approx(0.5 + 0.5 * 0.15)
@@ -121,7 +146,7 @@ def test_a_small_region_counts_as_much_as_a_large_one() -> None:
 @given(st.lists(st.floats(0, 1, width=32), min_size=2, max_size=50))
 @settings(max_examples=100)
 def test_hotter_pixels_never_lie_in_a_lower_bin(values: list[float]) -> None:
-    heat = np.sort(np.array(values, dtype=np.float32))
+    heat = np.sort(np.array(values))
     assert (np.diff(log_odds_bins(heat)) >= 0).all()
 
 
@@ -133,7 +158,7 @@ def test_images_of_one_lot_are_worth_less_than_as_many_lots() -> None:
         mask[5:9, 5:9] = True
         strength = 3 if number // 10 % 2 else -1
         odds = generator.normal(0, 1, mask.shape) + strength * mask
-        heats.append((1 / (1 + np.exp(-odds))).astype(np.float32))
+        heats.append((1 / (1 + np.exp(-odds))).astype(np.float64))
         masks.append(mask)
     counted = Counted()
     for heat, mask in zip(heats, masks, strict=True):

@@ -163,3 +163,15 @@ def test_planted_causes_raise_the_rates_that_they_name() -> None:
     assert min(starved) > 2 * BASE_RATE["shrinkage-sponge"]
     torn = [expected(o)["crack"] for o in origins if (o.mould, o.cavity) == ("M5", "2")]
     assert set(torn) == {8 * BASE_RATE["crack"]}
+
+
+def test_a_set_to_learn_from_has_enough_of_the_rare_classes() -> None:
+    origins = [origin_of(n, np.random.default_rng([9, n])) for n in range(600)]
+    for origin in origins:
+        as_cast, collected = expected(origin), expected(origin, 0.15)
+        assert collected == {name: max(rate, 0.15) for name, rate in as_cast.items()}
+    cracks = []
+    for rate in (0.0, 1.0):
+        parts = [make_scene(n, 5, beam=Beam(), detector=SMALL, least_rate=rate) for n in range(12)]
+        cracks.append(sum(each.defect_class == "crack" for part in parts for each in part.defects))
+    assert cracks[0] <= 2 < 5 <= cracks[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from training.measuring.heatmap_quality import NEAR_PX
 from training.reporting.report_page.markup import Markup, Section, join, table, tag
 from training.reporting.report_page.measured_sections import RANKING, SHORT, VERDICTS, figure_cell
 from training.reporting.report_page.words import SLICES, counted, exact, percent, span_of
@@ -84,14 +85,19 @@ def heatmap_section(report: Report) -> Section | None:
                 figure_cell(quality.pixel_auroc, "auc", *place, "pixel_auroc"),
                 figure_cell(quality.aupro, "auc", *place, "aupro"),
                 figure_cell(quality.pointing_game, "accuracy", *place, "pointing_game"),
+                figure_cell(quality.pointing_near, "accuracy", *place, "pointing_near"),
             )
         )
     about = (
         "Pixel AUROC: chance that a pixel of a defect is hotter than one outside. AUPRO: how much "
         "of each marked spot is covered while few other pixels are (false positives up to 30 %). "
-        "Pointing game: how often the hottest pixel lies in a defect."
+        "Pointing game: how often the hottest pixel lies in a defect, and how often in one or "
+        f"within {NEAR_PX} pixels of one."
     )
-    headings = ("Class", "Marked images", "Spots", "Pixel AUROC", "AUPRO", "Pointing game")
+    headings = (
+        *("Class", "Marked images", "Spots", "Pixel AUROC", "AUPRO"),
+        *("Pointing game", f"Within {NEAR_PX} px"),
+    )
     return Section(
         title="Quality of the evidence map",
         anchor="heatmap",

@@ -1,12 +1,12 @@
-"""Fitting the fine branch: cells that stand out, a first head, cells that fool it, the last head.
+"""A first guess of where defects are, from labels alone: what a detail branch begins with.
 
-    images -> scan -> FineCells -> head -> scan again with it -> more FineCells -> head
+    images -> fixed filters -> cells that stand out -> a small head, from what each part is
 
 The loss is the labels': the smooth maximum over an image's chosen cells against what the part is.
-Where people drew masks, each known cell counts as well. Where nobody did, the first head learns
-from every chosen cell as if it were what its part is: wrong for most cells of a bad part, but those
-are like the cells of good parts, and what is left over is the defect. From a random start the
-maximum alone learns nothing (docs/decisions/0023-castings.md).
+Where people drew masks, each known cell counts as well; of the others the head learns as if each
+were what its part is: wrong for most cells of a bad part, but those are like the cells of good
+parts, and what is left over is the defect. From a random start the maximum alone learns nothing
+(docs/decisions/0023-castings.md).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor
 
-from inspection.engines.fine import FEATURES, FineHead
 from training.data.cells import COVERED
-from training.fitting.fine_cells import filters_graph, scan
 from training.fitting.fit_head import soft_loss
+from training.fitting.fixed_filters import FEATURES, Guess, GuessHead
+from training.fitting.guess_cells import scan
 from training.fitting.views import draw_seed
 
 if TYPE_CHECKING:
@@ -29,97 +29,81 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from inspection.engines.fine import Fine
     from training.fit import FitSettings
     from training.fitting.features import Images
-    from training.fitting.fine_cells import FineCells
+    from training.fitting.guess_cells import Cells
 
     Progress = Callable[[str, int, int], None]
     History = list[dict[str, float | int | str]]
 
-FIRST_EPOCHS = 0.5  # of the epochs, for the head that looks for hard cells
+WIDTH = 128
+EPOCHS = 20
+SHARPNESS = 4.0  # of the maximum over an image's cells
+DECAY = 0.01  # of weights
 FAR = -1e9
 
 
-def fit_fine(
-    fine: Fine,
+def first_guess(
     images: Images,
     targets: Tensor,
-    masks: NDArray[np.float32] | None,
+    masks: NDArray[np.float32],
     settings: FitSettings,
     history: History,
     progress: Progress | None,
-) -> None:
-    """Fit the head of a fine branch in place.
+) -> Guess:
+    """Filters and a head fitted to them, in evaluation mode.
 
     Args:
-        fine: its filters stay as they are.
         images: N prepared ones.
         targets: (N, K) in 0..1.
         masks: (N, K, h, w), see `training.fit.fit`.
-        settings: size, seed, fine_epochs, batch, rates.
+        settings: size, window, seed, cores, batch, learning rate, averaging.
         history: gets an entry an epoch.
         progress: called as (stage, done, total).
+
+    Raises:
+        InputError: an image of another shape, or not finite.
+        EngineError: the images could not be scanned.
     """
-    shape = (1, *settings.input_size_px)
-    classes = targets.shape[1]
-
-    graph = filters_graph(fine, shape)
-
-    def scanned(*, fitted: bool) -> FineCells:
-        return scan(
-            fine,
-            graph,
-            images,
-            shape,
-            masks,
-            classes,
-            fitted=fitted,
-            seed=settings.seed,
-            threads=settings.cores,
-            progress=progress,
-        )
-
-    first = scanned(fitted=False)
-    start_fine_head(fine.head, torch.Generator().manual_seed(settings.seed))
-    fit_fine_head(fine.head, first, targets, settings, history, progress, guess=True)
-    cells = first.with_more(scanned(fitted=True))
-    fit_fine_head(fine.head, cells, targets, settings, history, progress, guess=False)
+    guess = Guess(settings.window, WIDTH, targets.shape[1])
+    cells = scan(
+        guess.filters,
+        images,
+        masks,
+        shape=(1, *settings.input_size_px),
+        seed=settings.seed,
+        threads=settings.cores,
+        progress=progress,
+    )
+    start_head(guess.head, torch.Generator().manual_seed(settings.seed))
+    fit_guess(guess.head, cells, targets, settings, history, progress)
+    return guess.eval()
 
 
-def fit_fine_head(
-    head: FineHead,
-    cells: FineCells,
+def fit_guess(
+    head: GuessHead,
+    cells: Cells,
     targets: Tensor,
     settings: FitSettings,
     history: History,
     progress: Progress | None,
-    *,
-    guess: bool,
 ) -> None:
-    """Fit a head in place, from what it is: AdamW, one cycle, moving average of the weights.
-
-    `guess` takes cells of which nobody knows for what their part is, and half the epochs.
-    """
-    stage = "first head" if guess else "head"
-    epochs = max(1, round(settings.fine_epochs * (FIRST_EPOCHS if guess else 1.0)))
+    """Fit a head in place, from what it is: AdamW, one cycle, moving average of the weights."""
     rows = torch.from_numpy(cells.rows).float()
     middle, spread = rows.mean(dim=0), rows.std(dim=0).clamp_min(1e-3)
     rows = (rows - middle) / spread
     standardise(head, middle, spread)
     places = torch.from_numpy(cells.places)
-    generator = torch.Generator().manual_seed(draw_seed(settings.seed, int(guess)))
-    optimizer = torch.optim.AdamW(
-        head.parameters(), lr=settings.learning_rate, weight_decay=settings.fine_decay
-    )
+    generator = torch.Generator().manual_seed(draw_seed(settings.seed, 1))
+    optimizer = torch.optim.AdamW(head.parameters(), lr=settings.learning_rate, weight_decay=DECAY)
     batch = min(settings.batch, len(cells))
     per_epoch = len(cells) // batch
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.learning_rate, total_steps=epochs * per_epoch + 1, pct_start=0.2
+        optimizer, settings.learning_rate, total_steps=EPOCHS * per_epoch + 1, pct_start=0.2
     )
     average = {name: one.clone() for name, one in head.state_dict().items()}
     step = 0
-    for epoch in range(epochs):
+    for epoch in range(EPOCHS):
         order = torch.randperm(len(cells), generator=generator)
         losses = []
         for chosen in torch.split(order, batch)[:per_epoch]:
@@ -127,12 +111,11 @@ def fit_fine_head(
             owner = torch.repeat_interleave(torch.tensor([end - begin for begin, end in spans]))
             evidence = head.of_rows(torch.cat([rows[begin:end] for begin, end in spans]))
             drawn = torch.cat([places[begin:end] for begin, end in spans])
-            scores = pool_owned(evidence, owner, len(spans), settings.fine_sharpness)
+            scores = pool_owned(evidence, owner, len(spans), SHARPNESS)
             wanted = targets[chosen]
             loss = soft_loss(scores, wanted, settings.positive_weight)
-            loss = loss + settings.fine_mask_weight * drawn_loss(evidence, drawn, owner, len(spans))
-            if guess:
-                loss = loss + guessed_loss(evidence, drawn, wanted[owner])
+            loss = loss + drawn_loss(evidence, drawn, owner, len(spans))
+            loss = loss + guessed_loss(evidence, drawn, wanted[owner])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -143,16 +126,16 @@ def fit_fine_head(
                 average[name].lerp_(one, 1 - decay)
             losses.append(loss.detach())
         history.append(
-            {"stage": stage, "epoch": epoch + 1, "loss": float(torch.stack(losses).mean())}
+            {"stage": "guess", "epoch": epoch + 1, "loss": float(torch.stack(losses).mean())}
         )
         if progress is not None:
-            progress(stage, epoch + 1, epochs)
+            progress("guess", epoch + 1, EPOCHS)
     head.load_state_dict(average)
     standardise(head, -middle / spread, 1 / spread)
 
 
 @torch.no_grad()
-def standardise(head: FineHead, middle: Tensor, spread: Tensor) -> None:
+def standardise(head: GuessHead, middle: Tensor, spread: Tensor) -> None:
     """Let the head take (x - middle) / spread for the x that it took before."""
     weight = head.first.weight[:, :, 0, 0]
     bias = head.first.bias
@@ -197,7 +180,7 @@ def guessed_loss(evidence: Tensor, places: Tensor, wanted: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def start_fine_head(head: FineHead, generator: torch.Generator) -> None:
+def start_head(head: GuessHead, generator: torch.Generator) -> None:
     """Random layers; the evidence starts low everywhere, for nearly every cell shows nothing."""
     for layer, inputs in (
         (head.first, FEATURES),

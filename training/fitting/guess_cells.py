@@ -1,12 +1,10 @@
-"""The cells that a fine head learns from: a few of each image, for all would not fit in memory.
+"""The cells that a first guess learns from: a few of each image, for all would not fit in memory.
 
     image -> fixed filters -> numbers of each cell -> cells that stand out, and marked ones -> kept
-                                   `-> head so far -> cells that it takes for defects -----^
 
-A radiograph of 1024 x 1024 pixels has 65,536 cells, nearly all of them plain metal. First, nobody
-knows which matter: the strongest blobs and ridges of each size are taken, bright and dark, and what
-people marked. Once a head is fitted, the second scan adds what it would fall for (hard negatives:
-Sung, Poggio, "Example-based learning for view-based human face detection", IEEE PAMI 20, 1998).
+A radiograph of 1024 x 1024 pixels has 65,536 cells, nearly all of them plain metal. Nobody knows
+which matter: the strongest blobs and ridges of each size are taken, bright and dark, and what
+people marked.
 """
 
 from __future__ import annotations
@@ -19,12 +17,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 
-from inspection import box
+from inspection.engines.detail import STRIDE
 from inspection.engines.export import part_onnx
-from inspection.engines.fine import FEATURES, NAMES, STRIDE
 from inspection.errors import EngineError
 from training.fitting.features import checked_image
 from training.fitting.fit_masks import shares
+from training.fitting.fixed_filters import FEATURES, NAMES
 from training.fitting.throughput import compiled
 
 if TYPE_CHECKING:
@@ -32,8 +30,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from inspection.engines.fine import Fine, FineHead
     from training.fitting.features import Images
+    from training.fitting.fixed_filters import FixedFilters
 
     Progress = Callable[[str, int, int], None]
     Keep = Callable[[int, NDArray[np.float32]], None]
@@ -41,9 +39,7 @@ if TYPE_CHECKING:
 STRONGEST = 24  # squares of each kind of blob and ridge
 SQUARE = 4  # cells along a square, of which the strongest cell counts
 MARKED = 200  # cells of an image's defects, at most
-FALLEN_FOR = 80  # cells that a head takes for defects
 ANYWHERE = 20  # cells drawn at random beside them
-BLOCK = 4096  # cells that a head looks at in one go: what it says of them stays in the cache
 
 BRIGHT = [i for i, name in enumerate(NAMES) if name.startswith(("blob", "ridge"))]
 BRIGHT = [i for i in BRIGHT if not NAMES[i].endswith("min")]
@@ -51,7 +47,7 @@ DARK = [i for i, name in enumerate(NAMES) if name.startswith("blob") and "max" n
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FineCells:
+class Cells:
     """Chosen cells of N images.
 
     Attributes:
@@ -67,50 +63,24 @@ class FineCells:
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    def with_more(self, other: FineCells) -> FineCells:
-        """Those of both, image by image."""
-        spans = [
-            (each, slice(each.starts[index], each.starts[index + 1]))
-            for index in range(len(self))
-            for each in (self, other)
-        ]
-        return FineCells(
-            rows=np.concatenate([each.rows[span] for each, span in spans]),
-            places=np.concatenate([each.places[span] for each, span in spans]),
-            starts=self.starts + other.starts,
-        )
-
-
-def filters_graph(fine: Fine, shape: tuple[int, int, int]) -> bytes | None:
-    """The fixed filters for OpenVINO; None where it is not installed, and PyTorch runs them."""
-    if not box.is_importable("openvino"):
-        return None
-    return part_onnx(fine.filters, shape, ("cells",))
-
 
 def scan(
-    fine: Fine,
-    graph: bytes | None,
+    filters: FixedFilters,
     images: Images,
-    shape: tuple[int, int, int],
-    masks: NDArray[np.float32] | None,
-    classes: int,
+    masks: NDArray[np.float32],
     *,
-    fitted: bool,
+    shape: tuple[int, int, int],
     seed: int,
     threads: int,
     progress: Progress | None = None,
-) -> FineCells:
+) -> Cells:
     """Choose cells of every image.
 
     Args:
-        fine: on the CPU; its head chooses where it is `fitted`.
-        graph: from `filters_graph`.
+        filters: on the CPU.
         images: N prepared ones.
-        shape: of each, (1, H, W).
-        masks: (N, K, h, w) of what people drew; None when nobody drew anything.
-        classes: K.
-        fitted: whether the head has learnt already.
+        masks: (N, K, h, w) of what people drew; NaN where nobody knows.
+        shape: of each image, (1, H, W).
         seed: of the draws.
         threads: CPU cores to use.
         progress: called as (stage, done, total).
@@ -121,39 +91,32 @@ def scan(
     """
     height, width = shape[1] // STRIDE, shape[2] // STRIDE
     held: list[tuple[NDArray[np.float16], NDArray[np.float32]] | None] = [None] * len(images)
-    stage = "hard cells" if fitted else "cells"
     done = 0
     lock = threading.Lock()
 
     def keep(index: int, cells: NDArray[np.float32]) -> None:
         nonlocal done
         torch.set_num_threads(1)  # of this thread of the runtime, of which each has a core
-        generator = np.random.default_rng([seed, index, fitted])
-        places = np.full((classes, height * width), np.nan, np.float32)
-        if masks is not None:
-            places = shares(masks[index], height, width).reshape(classes, -1)
+        generator = np.random.default_rng([seed, index])
+        places = shares(masks[index], height, width).reshape(masks.shape[1], -1)
         touched = np.flatnonzero((np.nan_to_num(places) > 0).any(axis=0))
         if len(touched) > MARKED:
             touched = generator.choice(touched, MARKED, replace=False)
-        found = fallen_for(cells, fine.head) if fitted else standing_out(cells)
         drawn = generator.integers(height * width, size=ANYWHERE)
-        chosen = np.unique(np.concatenate([found, touched, drawn]))
+        chosen = np.unique(np.concatenate([standing_out(cells), touched, drawn]))
         rows = cells.reshape(FEATURES, -1)[:, chosen].T.astype(np.float16)
         held[index] = rows, np.ascontiguousarray(places[:, chosen].T)
         with lock:
             done += 1
             if progress is not None:
-                progress(stage, done, len(images))
+                progress("cells", done, len(images))
 
     if progress is not None:
-        progress(stage, 0, len(images))
-    if graph is None:
-        _in_torch(fine, images, shape, keep)
-    else:
-        _in_openvino(graph, images, shape, threads, keep)
+        progress("cells", 0, len(images))
+    _in_openvino(part_onnx(filters, shape, ("cells",)), images, shape, threads, keep)
     whole = [each for each in held if each is not None]
     lengths = [len(rows) for rows, _ in whole]
-    return FineCells(
+    return Cells(
         rows=np.concatenate([rows for rows, _ in whole]),
         places=np.concatenate([places for _, places in whole]),
         starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
@@ -167,22 +130,6 @@ def standing_out(cells: NDArray[np.float32]) -> NDArray[np.int64]:
     count = min(STRONGEST, best[0, 0].numel())
     squares = best[0].flatten(1).topk(count, dim=1).indices
     return np.unique(where[0].flatten(1).gather(1, squares).numpy())
-
-
-@torch.no_grad()
-def fallen_for(cells: NDArray[np.float32], head: FineHead) -> NDArray[np.int64]:
-    """The cells in which the head sees most."""
-    blocks = torch.split(torch.from_numpy(cells).flatten(1), BLOCK, dim=1)
-    evidence = torch.cat([head(one[None, :, None]).amax(dim=1).flatten() for one in blocks])
-    strongest = evidence.topk(min(FALLEN_FOR, len(evidence))).indices
-    return np.asarray(strongest.numpy(), dtype=np.int64)
-
-
-@torch.no_grad()
-def _in_torch(fine: Fine, images: Images, shape: tuple[int, int, int], keep: Keep) -> None:
-    for index in range(len(images)):
-        image = torch.from_numpy(checked_image(images, index, shape))
-        keep(index, fine.filters(image[None])[0].numpy())
 
 
 def _in_openvino(

@@ -1,4 +1,4 @@
-"""The fine branch: evidence of small faint spots and lines, read off every pixel in float32.
+"""Fixed filters of every pixel, and a small head on them: small faint spots and lines, roughly.
 
     image (grey levels) -> logarithm -> five sizes, each half the one before; in each of them
         second derivatives of a Gaussian -> strength of a ridge, of a blob, of an edge
@@ -12,8 +12,9 @@ selection", International Journal of Computer Vision 30, 1998; times sigma squar
 scales comparable); an opening keeps edges of large things and takes away what is smaller than its
 window (Serra, "Image Analysis and Mathematical Morphology", 1982).
 
-The filters are fixed; the layers after them are learnt. There is no position among the features, so
-a part may lie elsewhere; the level, which tells how thick the metal is, is one.
+The filters are fixed; the layers after them are learnt, from labels alone if need be: so little
+cannot learn parts by heart. There is no position among the features, so a part may lie elsewhere;
+the level, which tells how thick the metal is, is one.
 """
 
 from __future__ import annotations
@@ -24,13 +25,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
 
-__all__ = ["FEATURES", "MULTIPLE", "NAMES", "STRIDE", "Fine", "FineFilters", "FineHead"]
-
-STRIDE: Final = 4
-"""Pixels of the input along one cell of the evidence map."""
-
-MULTIPLE: Final = 16
-"""What the input's sides must be a multiple of, for its smaller copies to cover all of it."""
+from inspection.engines.detail import DARKEST, STRIDE
 
 SCALES: Final = ((1.2,), (1.2, 1.7), (1.2, 1.7), (1.2, 1.7), (1.2, 1.7))
 """Standard deviations in pixels of each size: from 1.2 to 27 pixels of the input."""
@@ -42,7 +37,6 @@ WHOLE_CELLS: Final = 2
 """From this size on a pixel is a cell, or more; these sizes also say how bright it is."""
 
 PER_CENT: Final = 100.0
-DARKEST: Final = 1 / 512  # share of the window; below it there is nothing to take a logarithm of
 DERIVATIVES: Final = 5
 REACH: Final = 5  # pixels from the middle of a kernel
 TINY: Final = 1e-12  # a root has no slope at 0
@@ -69,7 +63,7 @@ def derivatives(sigma: float, reach: int) -> Tensor:
     return torch.stack(kernels)[:, None].float()
 
 
-class FineFilters(nn.Module):
+class FixedFilters(nn.Module):
     """The fixed filters, and what they say of each cell.
 
     Args:
@@ -146,7 +140,7 @@ def on_cells(picture: Tensor, size: int) -> Tensor:
 
 
 def _names() -> tuple[str, ...]:
-    """The features in the order of `FineFilters`: "ridge 2x1.7 max", "small bright 4x7", ..."""
+    """The features in the order of `FixedFilters`: "ridge 2x1.7 max", "small bright 4x7", ..."""
     found: list[str] = []
     for size, windows in enumerate(WINDOWS):
         times = 1 << size
@@ -166,7 +160,7 @@ NAMES: Final = _names()
 FEATURES: Final = len(NAMES)
 
 
-class FineHead(nn.Module):
+class GuessHead(nn.Module):
     """Three 1x1 convolutions: evidence of each cell by itself.
 
     Args:
@@ -192,13 +186,13 @@ class FineHead(nn.Module):
         return F.linear(rows, self.last.weight[:, :, 0, 0], self.last.bias)
 
 
-class Fine(nn.Module):
+class Guess(nn.Module):
     """Filters and head: the evidence of an image."""
 
     def __init__(self, window: tuple[float, float], hidden: int, classes: int) -> None:
         super().__init__()
-        self.filters = FineFilters(window)
-        self.head = FineHead(hidden, classes)
+        self.filters = FixedFilters(window)
+        self.head = GuessHead(hidden, classes)
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, K, H / 4, W / 4) evidence of (N, 1, H, W) grey levels."""
