@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -163,7 +164,9 @@ def test_filters_are_learnt_where_radiographs_are_flat_fielded(site: Path, tmp_p
     assert not learnt("labels.jsonl", detail=0)
 
 
-def test_a_model_of_marked_castings_is_told_their_zones(tmp_path: Path) -> None:
+def test_a_model_of_marked_castings_is_told_their_zones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder, names = tmp_path / "raw", ["--datasets-dir", str(tmp_path / "datasets")]
     write_set(Order(parts=90, seed=3, detector=DETECTOR, one_class=True), folder, processes=2)
     frames, data_dir = folder / "calibration", tmp_path / "var"
@@ -181,6 +184,12 @@ def test_a_model_of_marked_castings_is_told_their_zones(tmp_path: Path) -> None:
     words += ["--set", "fit.detail_views=2"]
     places = ["--weights-dir", str(tmp_path / "weights")]
     assert main(["train", "castings", *words, *places]) == 0
+    said = next(each for each in capsys.readouterr().err.splitlines() if each.startswith("places:"))
+    assert re.fullmatch(
+        r"places: (\d+) of \1 bad images are marked; the network is told what the zones allow, "
+        r"and learns from \d+ regions marked as allowed",
+        said,
+    )
     package = load_package(tmp_path / "weights" / "castings" / "1")
     (reference,) = package.recipe.references
     assert (reference.max_shift_mm, reference.max_turn_deg) == (2.5, 2.0)

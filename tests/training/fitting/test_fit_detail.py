@@ -235,8 +235,9 @@ def test_zones_tell_it_what_no_picture_shows() -> None:
     groups = [f"lot-{n}" for n in range(len(parts))]
     images = torch.from_numpy(np.stack([others[n] for n in range(24)]))
     right = {}
+    settings = replace(DETAIL, detail_views=200, threads=2)
     for name, zones in (("with", allowed), ("without", None)):
-        found = fit(parts, parts.labels, groups, DETAIL, masks=parts.masks, allowed=zones).network
+        found = fit(parts, parts.labels, groups, settings, masks=parts.masks, allowed=zones).network
         assert found.architecture.zoned == (zones is not None)
         with torch.no_grad():
             score = found(images)[0][:, 0]

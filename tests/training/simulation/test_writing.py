@@ -177,9 +177,16 @@ def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"parts": 0}, {"parts": 1, "views": 3}, {"parts": 1, "first": -1}]
+    "wrong",
+    [
+        {"parts": 0},
+        {"parts": 1, "views": 3},
+        {"parts": 1, "first": -1},
+        {"parts": 1, "least_rate": 3.5},
+        {"parts": 1, "least_rate": -0.1},
+    ],
 )
-def test_orders_that_make_no_sense_are_refused(wrong: dict[str, int]) -> None:
+def test_orders_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(DataError):
         Order(**wrong)  # type: ignore[arg-type]
 
@@ -194,3 +201,13 @@ def test_the_command_says_what_to_do_next(
     assert f"inspection data import {folder}/labels.jsonl" in said
     assert main(["simulate", "castings", str(folder)]) == 3
     assert "is there already" in capsys.readouterr().err
+
+
+def test_a_set_says_that_its_rare_classes_were_collected(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    words = ["--parts", "4", "--size", "128", "--least-rate", "2"]
+    assert main(["simulate", "castings", str(folder), *words]) == 0
+    assert json.loads((folder / "causes.json").read_text())["least_rate"] == 2
+    assert json.loads((folder / "set.json").read_text())["order"]["least_rate"] == 2
+    truths = [json.loads(line) for line in (folder / "truth.jsonl").read_text().splitlines()]
+    assert len({each["class"] for one in truths for each in one["defects"]}) >= 6  # of 7
