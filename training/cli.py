@@ -296,7 +296,7 @@ def _places(plan: Plan) -> str:
     bad = [row for row, each in zip(manifest.rows, manifest.bad, strict=True) if each]
     marked = sum(bool(row.marked) for row in bad)
     allowed = sum(region.allowed for row in manifest.rows for region in row.regions)
-    said = f"{marked:,} of {counted(len(bad), 'bad image')} are marked"
+    said = f"{marked} of {counted(len(bad), 'bad image')} are marked"
     if marked < len(bad):
         said += "; in the others it is guessed what is wrong, and learnt from that"
     if not tells_zones(plan.recipe):

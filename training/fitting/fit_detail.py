@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 
 from training.data.cells import COVERED
+from training.fitting.averaging import follow
 from training.fitting.guess import first_guess, pool_owned
 from training.fitting.squares import Squares
 
@@ -115,12 +116,7 @@ def fit_detail(
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(detail.parameters(), STEEPEST)
         optimizer.step()
-        share = min(AVERAGING, (1 + step) / (10 + step))
-        for name, one in detail.state_dict().items():
-            if one.is_floating_point():
-                average[name].lerp_(one, 1 - share)
-            else:
-                average[name].copy_(one)
+        follow(average, detail.state_dict(), step, AVERAGING)
         losses.append(float(loss.detach()))
         if (step + 1) % max(1, steps // TOLD) == 0:
             history.append({"stage": "detail", "epoch": step + 1, "loss": float(np.mean(losses))})

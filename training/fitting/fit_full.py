@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from inspection.engines.network import pool_evidence
+from training.fitting.averaging import follow
 from training.fitting.checkpoint import INTERVAL_S
 from training.fitting.fit_head import soft_loss
 from training.fitting.fit_masks import places_loss
@@ -220,11 +221,7 @@ class Learner:
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.named.values(), 1.0)
         self.optimizer.step()
-        # Young averages forget the start quickly.
-        decay = min(settings.full_averaging, (2 + number) / (11 + number))
-        with torch.no_grad():
-            for name, one in self.named.items():
-                self.average[name].lerp_(one, 1 - decay)
+        follow(self.average, self.named, number + 1, settings.full_averaging)
         return float(loss.detach())
 
     @torch.no_grad()

@@ -12,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor
 
 from inspection.engines.network import EvidenceHead, describe, pool_evidence
+from training.fitting.averaging import follow
 from training.fitting.fit_masks import places_loss
 
 if TYPE_CHECKING:
@@ -215,10 +216,7 @@ def fit_one_head(
             optimizer.step()
             schedule.step()
             step += 1
-            # Young averages forget the start quickly.
-            decay = min(settings.averaging, (1 + step) / (10 + step))
-            for name, one in head.state_dict().items():
-                average[name].lerp_(one, 1 - decay)
+            follow(average, head.state_dict(), step, settings.averaging)
             losses.append(loss.detach())
         epochs.append(float(torch.stack(losses).mean()))
         report()

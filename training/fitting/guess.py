@@ -18,6 +18,7 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor
 
 from training.data.cells import COVERED
+from training.fitting.averaging import follow
 from training.fitting.fit_head import soft_loss
 from training.fitting.fixed_filters import FEATURES, Guess, GuessHead
 from training.fitting.guess_cells import scan
@@ -121,9 +122,7 @@ def fit_guess(
             optimizer.step()
             schedule.step()
             step += 1
-            decay = min(settings.averaging, (1 + step) / (10 + step))
-            for name, one in head.state_dict().items():
-                average[name].lerp_(one, 1 - decay)
+            follow(average, head.state_dict(), step, settings.averaging)
             losses.append(loss.detach())
         history.append(
             {"stage": "guess", "epoch": epoch + 1, "loss": float(torch.stack(losses).mean())}
